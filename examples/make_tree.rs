@@ -1,0 +1,2 @@
+//! Makes process trees to order.
+fn main() {}

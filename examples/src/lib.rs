@@ -1,0 +1,1 @@
+//! Programs that use the crates; see the `[[example]]` targets.
