@@ -1,8 +1,10 @@
 //! What is told: [`Change`] by a source to the turn, [`Event`] by a log to its readers.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::error::SourceError;
 use crate::{ExitStatus, Metadata, ProcId};
 
 /// What a source says happened, in pids, before anybody knows whose they are.
@@ -142,6 +144,11 @@ pub enum EventKind {
         /// Processes found to have ended.
         exited: u64,
     },
+    /// The source broke. The last event of the stream, which is not complete: processes may live on.
+    Failed {
+        /// What the source said.
+        error: Arc<SourceError>,
+    },
 }
 
 /// A living process of a tree.
@@ -151,4 +158,27 @@ pub struct Member {
     pub id: ProcId,
     /// Its parent, where known.
     pub parent: Option<ProcId>,
+}
+
+impl fmt::Display for Event {
+    /// One line, for people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            EventKind::Fork { child } => write!(f, "{} fork {child}", self.id),
+            EventKind::Exec { metadata } => write!(f, "{} exec {metadata}", self.id),
+            EventKind::Exit { status } => write!(f, "{} {status}", self.id),
+            EventKind::Found { metadata } => write!(f, "{} found {metadata}", self.id),
+            EventKind::Gap { count, living } => {
+                write!(f, "{} gap: {count} events were not read in time, {} processes live", self.id, living.len())
+            }
+            EventKind::Lost { count, exact } => {
+                let at_least = if *exact { "" } else { "at least " };
+                write!(f, "{} lost {at_least}{count} records of the source", self.id)
+            }
+            EventKind::Resync { found, exited } => {
+                write!(f, "{} resync: {found} processes found, {exited} ended", self.id)
+            }
+            EventKind::Failed { error } => write!(f, "{} the source failed: {error}", self.id),
+        }
+    }
 }

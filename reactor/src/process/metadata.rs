@@ -1,6 +1,7 @@
 //! What a process runs, as far as it could be read in time.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::path::PathBuf;
 
 /// A field of [`Metadata`]: its value, or why there is none (K9).
@@ -63,4 +64,35 @@ impl Metadata {
                 argv.iter().map(|arg| arg.len() + size_of::<OsString>()).sum::<usize>()
             })
     }
+}
+
+impl fmt::Display for Metadata {
+    /// The argument vector, or else the program, or why neither is known.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.argv, &self.exe) {
+            (Ok(argv), _) => {
+                let mut words = argv.iter();
+                if let Some(word) = words.next() {
+                    f.write_str(&quoted(word))?;
+                }
+                words.try_for_each(|word| write!(f, " {}", quoted(word)))
+            }
+            (Err(_), Ok(exe)) => f.write_str(&quoted(exe.as_os_str())),
+            (Err(reason), Err(_)) => write!(f, "({reason})"),
+        }
+    }
+}
+
+/// As a shell would take it, with control characters made visible.
+fn quoted(word: &OsStr) -> String {
+    let text = word.to_string_lossy();
+    let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%^".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.into_owned();
+    }
+    let visible: String = text
+        .chars()
+        .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
+        .collect();
+    format!("'{}'", visible.replace('\'', "'\\''"))
 }

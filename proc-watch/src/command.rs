@@ -1,0 +1,137 @@
+//! What can be spawned, and the child that comes of it.
+
+use std::ffi::OsString;
+use std::io;
+use std::process::{ExitStatus, Output};
+
+use proc_reactor::ProcId;
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
+
+/// A command that [`Watcher::spawn`](crate::Watcher::spawn) takes.
+///
+/// Implemented for tokio's `Command`, owned or borrowed, and for the standard library's, owned.
+pub trait Spawn: sealed::Sealed {
+    #[doc(hidden)]
+    fn program(&self) -> OsString;
+    #[doc(hidden)]
+    fn spawn(self) -> io::Result<tokio::process::Child>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for tokio::process::Command {}
+    impl Sealed for &mut tokio::process::Command {}
+    impl Sealed for std::process::Command {}
+}
+
+impl Spawn for &mut Command {
+    fn program(&self) -> OsString {
+        self.as_std().get_program().to_owned()
+    }
+
+    fn spawn(self) -> io::Result<tokio::process::Child> {
+        Command::spawn(self)
+    }
+}
+
+impl Spawn for Command {
+    fn program(&self) -> OsString {
+        self.as_std().get_program().to_owned()
+    }
+
+    fn spawn(mut self) -> io::Result<tokio::process::Child> {
+        Command::spawn(&mut self)
+    }
+}
+
+impl Spawn for std::process::Command {
+    fn program(&self) -> OsString {
+        self.get_program().to_owned()
+    }
+
+    fn spawn(self) -> io::Result<tokio::process::Child> {
+        Command::from(self).spawn()
+    }
+}
+
+/// A child of this program whose tree is watched: tokio's [`Child`](tokio::process::Child), with a [`ProcId`].
+///
+/// Waiting for it is independent of its stream, and may be faster or slower. Dropped, it is reaped by tokio when it
+/// ends, and lives on unless its command said `kill_on_drop`.
+#[derive(Debug)]
+pub struct Child {
+    /// The writing end of its standard input, if piped.
+    pub stdin: Option<ChildStdin>,
+    /// The reading end of its standard output, if piped.
+    pub stdout: Option<ChildStdout>,
+    /// The reading end of its standard error, if piped.
+    pub stderr: Option<ChildStderr>,
+    inner: tokio::process::Child,
+    id: ProcId,
+}
+
+impl Child {
+    pub(crate) fn new(mut inner: tokio::process::Child, id: ProcId) -> Self {
+        let (stdin, stdout, stderr) = (inner.stdin.take(), inner.stdout.take(), inner.stderr.take());
+        Self { stdin, stdout, stderr, inner, id }
+    }
+
+    /// Who it is, also after it has ended.
+    pub fn id(&self) -> ProcId {
+        self.id
+    }
+
+    /// Its pid while it has not been waited for: until then the system gives it to nobody else.
+    pub fn pid(&self) -> Option<u32> {
+        self.inner.id()
+    }
+
+    /// Waits until it has ended, and reaps it. Closes its standard input first.
+    ///
+    /// # Errors
+    /// Somebody else has reaped it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel-safe, but for the closing of standard input.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        drop(self.stdin.take());
+        self.inner.wait().await
+    }
+
+    /// Its status if it has ended, and reaps it.
+    ///
+    /// # Errors
+    /// Somebody else has reaped it.
+    pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.inner.try_wait()
+    }
+
+    /// Kills it alone, not its tree, and does not wait.
+    ///
+    /// # Errors
+    /// It has been waited for already.
+    pub fn start_kill(&mut self) -> io::Result<()> {
+        self.inner.start_kill()
+    }
+
+    /// Reads its piped output to the end, and waits for it. The end comes when every process that has inherited the
+    /// pipes has closed them, which may be long after the child has ended.
+    ///
+    /// # Errors
+    /// A pipe cannot be read, or somebody else has reaped the child.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel-safe: what was read is lost.
+    pub async fn wait_with_output(self) -> io::Result<Output> {
+        self.into_inner().wait_with_output().await
+    }
+
+    /// tokio's child.
+    pub fn into_inner(self) -> tokio::process::Child {
+        let Self { stdin, stdout, stderr, mut inner, .. } = self;
+        (inner.stdin, inner.stdout, inner.stderr) = (stdin, stdout, stderr);
+        inner
+    }
+}

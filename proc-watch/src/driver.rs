@@ -1,0 +1,106 @@
+//! Who drives: in each runtime that polls a stream, one task that takes a turn when the reactor has something.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+
+use proc_reactor::{Guard, Reactor, Turned};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::runtime::{Handle, Id};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+/// The tasks that drive one reactor, and the guard for when none of them does.
+#[derive(Debug)]
+pub(crate) struct Drivers {
+    tasks: Mutex<HashMap<Id, Driver>>,
+    /// Dropped to end them.
+    open: watch::Sender<()>,
+    guard: Guard,
+}
+
+#[derive(Debug)]
+struct Driver {
+    task: AbortHandle,
+    /// Whether it came so far as to wait for the reactor.
+    works: Arc<AtomicBool>,
+}
+
+impl Drivers {
+    pub(crate) fn new(reactor: &Reactor) -> io::Result<Self> {
+        Ok(Self { tasks: Mutex::default(), open: watch::Sender::new(()), guard: Guard::start(reactor)? })
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, HashMap<Id, Driver>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sees to it that the reactor is driven from where this is called.
+    pub(crate) fn ensure(&self, reactor: &Reactor) {
+        let Ok(runtime) = Handle::try_current() else {
+            self.guard.set_eager(true);
+            return;
+        };
+        let mut tasks = self.tasks();
+        match tasks.get(&runtime.id()) {
+            Some(driver) if !driver.task.is_finished() => return,
+            // It ended by itself: this runtime cannot wait for descriptors.
+            Some(driver) if !driver.works.load(Ordering::Acquire) => {
+                self.guard.set_eager(true);
+                return;
+            }
+            _ => {}
+        }
+        tasks.retain(|_, driver| !driver.task.is_finished());
+        let works = Arc::new(AtomicBool::new(false));
+        let driving = drive(reactor.clone(), Arc::clone(&works), self.open.subscribe());
+        let task = runtime.spawn(driving).abort_handle();
+        tasks.insert(runtime.id(), Driver { task, works });
+    }
+}
+
+/// Takes turns until the watcher and all its streams are gone, or the runtime is.
+async fn drive(reactor: Reactor, works: Arc<AtomicBool>, mut open: watch::Receiver<()>) {
+    let fd = match readable(&reactor) {
+        Ok(fd) => fd,
+        Err(error) => {
+            tracing::warn!(%error, "this runtime cannot drive the reactor; the guard thread does");
+            return;
+        }
+    };
+    works.store(true, Ordering::Release);
+    let mut closed = pin!(async move { while open.changed().await.is_ok() {} });
+    loop {
+        let ready = poll_fn(|cx| {
+            if closed.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            fd.poll_read_ready(cx).map(Some)
+        });
+        match ready.await {
+            None => return,
+            Some(Err(error)) => {
+                tracing::debug!(%error, "the runtime is shutting down");
+                return;
+            }
+            Some(Ok(mut ready)) => {
+                while reactor.turn() == Turned::More {
+                    tokio::task::yield_now().await;
+                }
+                ready.clear_ready();
+            }
+        }
+    }
+}
+
+/// The reactor's descriptor, duplicated: one and the same can be registered once with each runtime only.
+fn readable(reactor: &Reactor) -> io::Result<AsyncFd<OwnedFd>> {
+    let fd = reactor.as_fd().try_clone_to_owned()?;
+    AsyncFd::with_interest(fd, Interest::READABLE)
+}

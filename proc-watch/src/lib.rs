@@ -1,0 +1,48 @@
+//! Watch a process and all its descendants from tokio: every fork, exec and exit, in order, with every exit status.
+//!
+//! ```no_run
+//! use proc_watch::{Command, Watcher};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let watcher = Watcher::new()?;
+//! let (mut child, mut events) = watcher.spawn(Command::new("make").arg("-j8"))?;
+//! while let Some(event) = events.next().await {
+//!     println!("{event}");
+//! }
+//! let status = child.wait().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! The stream begins with the child's birth and ends when nobody of its tree lives any more, whoever that is by
+//! then: a process that called `setsid` or forked twice is in it like any other. What the kernel lost is in it
+//! too, with its number ([`EventKind::Lost`]), and then what was found out about it.
+//!
+//! # Which runtimes
+//!
+//! Streams work in any tokio runtime with I/O enabled (`enable_io` or `enable_all`), `current_thread` or
+//! `multi_thread`, several at once in one program, and can be moved between them: the runtime that polls a stream drives
+//! the reactor, by one task of its own for each runtime. When a runtime shuts down, its task ends, and the next stream that
+//! is polled in another begins one there. A stream that is polled outside of tokio is driven by the [`Watcher`]'s guard
+//! thread, which also keeps the kernel's buffer from overflowing while a runtime is stalled. [`Watcher::spawn`] needs a
+//! runtime, as [`tokio::process`] does.
+
+mod command;
+mod driver;
+mod error;
+mod stream;
+mod tree;
+mod watcher;
+
+pub use command::{Child, Spawn};
+pub use error::{AttachError, SpawnError};
+pub use proc_reactor::{
+    Capabilities, Event, EventKind, ExitStatus, Field, Member, Metadata, Missing, OpenError, ParseProcIdError, ProcId,
+    SourceError, SourceName, Stats, Time, signal_name,
+};
+#[cfg(feature = "sim")]
+pub use proc_reactor::source::sim;
+pub use stream::Events;
+pub use tokio::process::Command;
+pub use tree::{Process, Tree};
+pub use watcher::{Builder, Watcher, WatcherError};

@@ -1,0 +1,188 @@
+//! [`Watcher`]: where trees come from.
+
+use std::sync::Arc;
+
+use proc_reactor::{Capabilities, OpenOptions, Reactor, SourceError, SourceName, Stats, TreeOptions};
+
+use crate::command::{Child, Spawn};
+use crate::driver::Drivers;
+use crate::error::{AttachError, SpawnError};
+use crate::stream::Events;
+
+/// Watches trees of processes through one source of the system.
+///
+/// Cheap to clone; all clones are the same watcher. The source is open, and a guard thread asleep, while a clone or a
+/// stream of it lives. One watcher for a whole program is best: each has a socket that the kernel fills with every
+/// process event of the machine.
+#[derive(Clone, Debug)]
+pub struct Watcher {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) reactor: Reactor,
+    pub(crate) drivers: Drivers,
+    tree: TreeOptions,
+}
+
+/// How a [`Watcher`] is to be made.
+#[derive(Clone, Debug, Default)]
+#[must_use = "call build"]
+pub struct Builder {
+    open: OpenOptions,
+    tree: TreeOptions,
+}
+
+impl Builder {
+    /// This source and no other; else the first that works here.
+    pub fn source(mut self, source: SourceName) -> Self {
+        self.open.source = Some(source);
+        self
+    }
+
+    /// Bytes asked for each socket's receive buffer, as an unprivileged program may ask; the kernel caps them at
+    /// `net.core.rmem_max`. Else as much as is permitted.
+    pub fn receive_buffer(mut self, bytes: usize) -> Self {
+        self.open.receive_buffer = Some(bytes);
+        self
+    }
+
+    /// Over how many sockets the kernel's records are spread (a power of two up to 64). Else 1, or 16 where buffers are
+    /// small.
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.open.shards = Some(shards);
+        self
+    }
+
+    /// Whether to read what processes run, at each exec and when found: on by default, at 30 to 60 us an exec.
+    pub fn metadata(mut self, metadata: bool) -> Self {
+        self.tree.metadata = metadata;
+        self
+    }
+
+    /// Bytes that a tree's log of unread events may take, 8 MiB by default. A stream that falls further behind gets
+    /// an [`EventKind::Gap`](crate::EventKind::Gap).
+    pub fn log_limit(mut self, bytes: usize) -> Self {
+        self.tree.log_limit = bytes;
+        self
+    }
+
+    /// Opens the source.
+    ///
+    /// # Errors
+    /// No source works here; the error says why not of each. Or no thread or no descriptors are left.
+    pub fn build(self) -> Result<Watcher, WatcherError> {
+        let source = proc_reactor::open(&self.open).map_err(WatcherError::Open)?;
+        Watcher::over(Reactor::new(source).map_err(WatcherError::Source)?, self.tree)
+    }
+
+    /// Over a scripted source instead of the system's.
+    ///
+    /// # Errors
+    /// No thread or no descriptors are left.
+    #[cfg(feature = "sim")]
+    pub fn build_scripted(self, source: crate::sim::SimSource) -> Result<Watcher, WatcherError> {
+        Watcher::over(Reactor::new(Box::new(source)).map_err(WatcherError::Source)?, self.tree)
+    }
+}
+
+/// Why there is no watcher to be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WatcherError {
+    /// No source works here.
+    #[error(transparent)]
+    Open(proc_reactor::OpenError),
+    /// A source works, and then failed.
+    #[error(transparent)]
+    Source(SourceError),
+    /// The guard thread could not be started.
+    #[error("the guard thread could not be started: {0}; raise the limits of processes and open files (ulimit -u, -n)")]
+    Guard(#[source] std::io::Error),
+}
+
+impl Watcher {
+    /// A watcher over the best source that works here.
+    ///
+    /// Reads the process list once, some 20 us a process of the machine. Needs no runtime.
+    ///
+    /// # Errors
+    /// As [`Builder::build`].
+    pub fn new() -> Result<Self, WatcherError> {
+        Self::builder().build()
+    }
+
+    /// A watcher made to order.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    fn over(reactor: Reactor, tree: TreeOptions) -> Result<Self, WatcherError> {
+        let drivers = Drivers::new(&reactor).map_err(WatcherError::Guard)?;
+        Ok(Self { inner: Arc::new(Inner { reactor, drivers, tree }) })
+    }
+
+    /// Starts a command and watches it and all its descendants, from its first instruction on.
+    ///
+    /// Takes a [`Command`](crate::Command) by value or by reference, or a [`std::process::Command`]. The child is an
+    /// ordinary child of this program, to be waited for as any ([`Child::wait`]); the stream never reaps it. A program
+    /// that cannot be executed is an error here, and no event.
+    ///
+    /// A descendant that is made with `CLONE_PARENT` by the child itself is a child of this program and not of the
+    /// tree.
+    ///
+    /// # Errors
+    /// The command cannot be started, there is no runtime here, or the source has failed.
+    ///
+    /// # Panics
+    /// The runtime has I/O disabled, as [`tokio::process::Command::spawn`] does.
+    pub fn spawn(&self, command: impl Spawn) -> Result<(Child, Events), SpawnError> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(SpawnError::NoRuntime);
+        }
+        let program = command.program();
+        let spawning = self.inner.reactor.begin_spawn(self.inner.tree)?;
+        let child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) => return Err(SpawnError::Command { program, error }),
+        };
+        let pid = child.id().expect("a child that nobody has waited for has its pid");
+        let reader = spawning.claim(pid);
+        let child = Child::new(child, reader.id());
+        self.inner.drivers.ensure(&self.inner.reactor);
+        Ok((child, Events::new(Arc::clone(&self.inner), reader)))
+    }
+
+    /// Watches a process that runs already, whosever it is, and all its descendants. First everybody who is there is
+    /// [`Found`](crate::EventKind::Found), parents first; then what happens from there on, without a gap or a
+    /// repetition.
+    ///
+    /// Descendants are those whose chain of parents leads to `pid` now. What an ended process left behind has
+    /// another parent, and is found only if this watcher watched it before.
+    ///
+    /// Blocks for some 60 us a process of the tree (metadata off: 1 us).
+    ///
+    /// # Errors
+    /// There is no such process to be seen, or the source has failed.
+    pub fn attach(&self, pid: u32) -> Result<Events, AttachError> {
+        let reader = self.inner.reactor.attach(pid, self.inner.tree)?;
+        self.inner.drivers.ensure(&self.inner.reactor);
+        Ok(Events::new(Arc::clone(&self.inner), reader))
+    }
+
+    /// What its streams can promise.
+    pub fn capabilities(&self) -> Capabilities {
+        self.inner.reactor.capabilities()
+    }
+
+    /// The name of its source.
+    pub fn source_name(&self) -> &'static str {
+        self.inner.reactor.source_name()
+    }
+
+    /// Sizes of its tables, for leak checks: with all streams dropped or ended and read, nothing is tracked.
+    pub fn stats(&self) -> Stats {
+        self.inner.reactor.stats()
+    }
+}

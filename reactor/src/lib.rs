@@ -1,0 +1,61 @@
+//! A reactor for process lifecycles: every fork, exec and exit of whole process trees, in order, with everybody's
+//! exit status, losses counted and repaired.
+//!
+//! ```text
+//!  kernel ──► source ────► turn ─────────► process table ──────► log per tree ──► Reader
+//!  cn_proc    sys/linux    drain + apply   birth numbers,        cursor per
+//!             ordered      under one       parents, threads,     reader
+//!                          baton           track sets
+//! ```
+//!
+//! A [`Source`] turns what a kernel says into ordered [`Change`]s. A turn drains it and applies what came to the
+//! process table, which knows every living process by pid and birth ([`ProcId`]). What concerns a tracked tree goes
+//! into that tree's log, and its [`Reader`]s are woken.
+//!
+//! A turn is taken by whoever calls [`Reactor::turn`], usually a task that was told by its runtime that the reactor's
+//! descriptor is readable. A [`Guard`] thread takes it when nobody else does, so that a stalled program loses nothing.
+//!
+//! Most programs want the crate `proc-watch`, which is this for tokio. By itself:
+//!
+//! ```no_run
+//! use std::collections::VecDeque;
+//! use std::process::Command;
+//! use proc_reactor::{Readiness, Reactor, TreeOptions, open};
+//!
+//! let reactor = Reactor::new(open(&Default::default())?)?;
+//! let spawning = reactor.begin_spawn(TreeOptions::default())?;
+//! let mut child = Command::new("make").spawn()?;
+//! let mut reader = spawning.claim(child.id());
+//! let mut events = VecDeque::new();
+//! loop {
+//!     match reader.read(&mut events, 64) {
+//!         Readiness::Ready => events.drain(..).for_each(|event| println!("{:?}", event.kind)),
+//!         Readiness::Pending => { reactor.turn(); } // or poll its descriptor first
+//!         Readiness::End => break,
+//!     }
+//! }
+//! child.wait()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod error;
+mod event;
+mod ident;
+mod log;
+mod process;
+mod reactor;
+pub mod source;
+mod status;
+mod sync;
+mod sys;
+
+pub use error::{AttachError, SourceError};
+pub use event::{Change, Event, EventKind, Member, Stamped, Time};
+pub use ident::{ParseProcIdError, ProcId};
+pub use process::metadata::{Field, Metadata, Missing};
+pub use reactor::guard::Guard;
+pub use reactor::handle::{Reactor, Spawning, Stats, TreeOptions, Turned};
+pub use reactor::registration::{Reader, Readiness};
+pub use source::{Capabilities, Source};
+pub use status::{ExitStatus, signal_name};
+pub use sys::{OpenError, OpenOptions, SourceName, open};

@@ -1,0 +1,204 @@
+//! The log of one tracked tree: what happened in it, bounded in bytes, read by any number of cursors.
+
+mod cursor;
+
+use std::collections::VecDeque;
+
+use slab::Slab;
+
+use crate::Event;
+use crate::event::EventKind;
+
+pub(crate) use cursor::CursorKey;
+use cursor::Cursor;
+
+/// The events of one tracked tree, from the oldest that some reader still has to read. Numbered from 0; `first`
+/// is the number of the oldest kept.
+#[derive(Debug)]
+pub(crate) struct Log {
+    events: VecDeque<Event>,
+    first: u64,
+    bytes: usize,
+    limit: usize,
+    closed: bool,
+    cursors: Slab<Cursor>,
+}
+
+/// What a reader finds.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// Events were handed out.
+    Events,
+    /// Nothing now.
+    Empty,
+    /// This many events were dropped before this reader came to them. Its place is now the end of the log.
+    Gap(u64),
+    /// Nothing now, and nothing will come.
+    End,
+}
+
+impl Log {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { events: VecDeque::new(), first: 0, bytes: 0, limit, closed: false, cursors: Slab::new() }
+    }
+
+    fn end(&self) -> u64 {
+        self.first + self.events.len() as u64
+    }
+
+    /// Appends; where the limit is passed, the oldest go first, read or not.
+    pub(crate) fn push(&mut self, event: Event) {
+        self.bytes += weight(&event);
+        self.events.push_back(event);
+        while self.bytes > self.limit && !self.events.is_empty() {
+            self.drop_first();
+        }
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// A reader at the oldest event that is kept.
+    pub(crate) fn subscribe(&mut self) -> CursorKey {
+        CursorKey(self.cursors.insert(Cursor { next: self.first }))
+    }
+
+    /// A reader at the place of another.
+    pub(crate) fn subscribe_like(&mut self, other: CursorKey) -> CursorKey {
+        let next = self.cursors[other.0].next;
+        CursorKey(self.cursors.insert(Cursor { next }))
+    }
+
+    pub(crate) fn unsubscribe(&mut self, key: CursorKey) {
+        self.cursors.remove(key.0);
+        self.trim();
+    }
+
+    pub(crate) fn readers(&self) -> usize {
+        self.cursors.len()
+    }
+
+    /// Hands up to `most` events to a reader.
+    pub(crate) fn read(&mut self, key: CursorKey, out: &mut VecDeque<Event>, most: usize) -> Read {
+        let end = self.end();
+        let cursor = &mut self.cursors[key.0];
+        if cursor.next < self.first {
+            let missed = end - cursor.next;
+            cursor.next = end;
+            self.trim();
+            return Read::Gap(missed);
+        }
+        if cursor.next == end {
+            return if self.closed { Read::End } else { Read::Empty };
+        }
+        let from = usize::try_from(cursor.next - self.first).expect("an index into what is kept");
+        let count = most.min(self.events.len() - from);
+        cursor.next += count as u64;
+        if from == 0 && self.cursors.len() == 1 {
+            for event in self.events.drain(..count) {
+                self.bytes -= weight(&event);
+                out.push_back(event);
+            }
+            self.first += count as u64;
+        } else {
+            out.extend(self.events.range(from..from + count).cloned());
+            self.trim();
+        }
+        Read::Events
+    }
+
+    /// Drops what every reader has read.
+    fn trim(&mut self) {
+        let needed = self.cursors.iter().map(|(_, cursor)| cursor.next).min().unwrap_or(self.end());
+        while self.first < needed && !self.events.is_empty() {
+            self.drop_first();
+        }
+    }
+
+    fn drop_first(&mut self) {
+        if let Some(event) = self.events.pop_front() {
+            self.bytes -= weight(&event);
+            self.first += 1;
+        }
+    }
+}
+
+fn weight(event: &Event) -> usize {
+    size_of::<Event>()
+        + match &event.kind {
+            EventKind::Exec { metadata } | EventKind::Found { metadata } => metadata.weight(),
+            EventKind::Gap { living, .. } => size_of_val(&living[..]),
+            _ => 0,
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Time;
+    use crate::{ExitStatus, ProcId};
+
+    fn exit(birth: u64) -> Event {
+        Event {
+            id: ProcId::new(1, birth),
+            parent: None,
+            time: Time::new(0, 0),
+            kind: EventKind::Exit { status: ExitStatus::Code(0) },
+        }
+    }
+
+    fn births(out: &mut VecDeque<Event>) -> Vec<u64> {
+        out.drain(..).map(|event| event.id.birth()).collect()
+    }
+
+    #[test]
+    fn readers_have_places_of_their_own() {
+        let mut log = Log::new(usize::MAX);
+        let a = log.subscribe();
+        for birth in 0..3 {
+            log.push(exit(birth));
+        }
+        let mut out = VecDeque::new();
+        assert_eq!(log.read(a, &mut out, 2), Read::Events);
+        assert_eq!(births(&mut out), [0, 1]);
+        let b = log.subscribe_like(a);
+        assert_eq!(log.read(a, &mut out, 9), Read::Events);
+        assert_eq!(births(&mut out), [2]);
+        assert_eq!(log.events.len(), 1, "kept for the other");
+        assert_eq!(log.read(b, &mut out, 9), Read::Events);
+        assert_eq!(births(&mut out), [2]);
+        assert_eq!((log.events.len(), log.bytes), (0, 0));
+        assert_eq!(log.read(b, &mut out, 9), Read::Empty);
+        log.close();
+        assert_eq!(log.read(b, &mut out, 9), Read::End);
+    }
+
+    #[test]
+    fn the_slow_reader_gets_the_number_it_missed() {
+        let mut log = Log::new(2 * size_of::<Event>());
+        let slow = log.subscribe();
+        for birth in 0..5 {
+            log.push(exit(birth));
+        }
+        let mut out = VecDeque::new();
+        assert_eq!(log.read(slow, &mut out, 9), Read::Gap(5), "a snapshot stands for all up to now");
+        assert_eq!(log.read(slow, &mut out, 9), Read::Empty);
+        log.push(exit(5));
+        assert_eq!(log.read(slow, &mut out, 9), Read::Events);
+        assert_eq!(births(&mut out), [5]);
+    }
+
+    #[test]
+    fn nothing_is_kept_for_nobody() {
+        let mut log = Log::new(usize::MAX);
+        let a = log.subscribe();
+        log.push(exit(0));
+        log.unsubscribe(a);
+        assert_eq!((log.events.len(), log.bytes, log.readers()), (0, 0, 0));
+    }
+}

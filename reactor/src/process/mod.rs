@@ -1,0 +1,6 @@
+//! Who lives: processes with birth numbers, parents and threads, and which trees follow them.
+
+pub(crate) mod metadata;
+pub(crate) mod table;
+pub(crate) mod threads;
+pub(crate) mod track;

@@ -1,0 +1,55 @@
+//! The baton: one turn at a time, and none asked for is ever missed.
+
+use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, fence};
+
+/// Guards `T`, which is worked on one turn at a time.
+///
+/// Whoever asks while another has it leaves a note and goes away; the holder looks at the note after it let
+/// go, so that after every [`request`](Baton::request) a turn begins, by whomever.
+#[derive(Debug)]
+pub(crate) struct Baton<T> {
+    wanted: AtomicBool,
+    inner: Mutex<T>,
+}
+
+impl<T> Baton<T> {
+    pub(crate) fn new(inner: T) -> Self {
+        Self { wanted: AtomicBool::new(false), inner: Mutex::new(inner) }
+    }
+
+    /// Asks for a turn: runs `work` here, or leaves it to the one who is at it. `work` says whether it is to be
+    /// called again at once. False if it was left to another.
+    pub(crate) fn request(&self, mut work: impl FnMut(&mut T)) -> bool {
+        self.wanted.store(true, Ordering::Relaxed);
+        let mut worked = false;
+        loop {
+            // Between the note and the try: with the fence below it makes sure that either the holder sees the
+            // note after it let go, or we find the baton free.
+            fence(Ordering::SeqCst);
+            let Some(mut inner) = self.inner.try_lock() else { return worked };
+            while self.wanted.swap(false, Ordering::AcqRel) {
+                work(&mut inner);
+                worked = true;
+            }
+            drop(inner);
+            fence(Ordering::SeqCst);
+            if !self.wanted.load(Ordering::Acquire) {
+                return worked;
+            }
+        }
+    }
+
+    /// Waits for the baton. What others ask for meanwhile is done by `after`, once, when it is given back.
+    pub(crate) fn take(&self) -> MutexGuard<'_, T> {
+        self.inner.lock()
+    }
+
+    /// Gives the baton back and does what was asked for meanwhile.
+    pub(crate) fn give_back(&self, guard: MutexGuard<'_, T>, work: impl FnMut(&mut T)) {
+        drop(guard);
+        fence(Ordering::SeqCst);
+        if self.wanted.load(Ordering::Acquire) {
+            self.request(work);
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! [`Reactor`]: the handle that all parts of a program share.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::error::{AttachError, SourceError};
+use crate::reactor::attach::follow_tree;
+use crate::reactor::baton::Baton;
+use crate::reactor::reconcile::PopulateError;
+use crate::reactor::registration::Reader;
+use crate::reactor::state::State;
+use crate::reactor::turn::{Turn, wake};
+use crate::source::{Capabilities, Source};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+use crate::process::track::RootKey;
+use crate::{Event, EventKind, ExitStatus, sys};
+
+/// Follows processes through one [`Source`].
+///
+/// Cheap to clone; all clones are the same reactor, from any thread. It does nothing by itself: somebody calls
+/// [`turn`](Reactor::turn) when its descriptor polls readable, or lets a [`Guard`](crate::Guard) do so. Dropping the last
+/// clone and the last [`Reader`] closes the source.
+///
+/// It can be nested in another loop: by its descriptor ([`AsFd`]), or as a [`mio::event::Source`].
+#[derive(Clone, Debug)]
+pub struct Reactor {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What the clones of a reactor share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    baton: Baton<Turn>,
+    pub(crate) state: Mutex<State>,
+    /// Turns begun, by whomever.
+    turns: AtomicU64,
+    pub(crate) failure: Mutex<Option<std::sync::Arc<SourceError>>>,
+    /// The source's, kept open as long as anybody may poll it.
+    fd: OwnedFd,
+    name: &'static str,
+    capabilities: Capabilities,
+}
+
+/// How a tree is to be followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TreeOptions {
+    /// Read what processes run, at each exec and when found. On by default; costs 30 to 60 us an exec.
+    pub metadata: bool,
+    /// Bytes that the log of unread events may take, 8 MiB by default. A reader that falls further behind
+    /// gets an [`EventKind::Gap`].
+    pub log_limit: usize,
+}
+
+impl Default for TreeOptions {
+    fn default() -> Self {
+        Self { metadata: true, log_limit: 8 << 20 }
+    }
+}
+
+/// What [`Reactor::turn`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turned {
+    /// Everything that was queued has been taken in.
+    Done,
+    /// There is more than one turn takes: come again.
+    More,
+    /// Another thread is at it and will see to what this call was for.
+    Elsewhere,
+}
+
+/// Sizes of a reactor's tables, for leak checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Trees that are followed.
+    pub trees: usize,
+    /// Living processes that some tree follows.
+    pub tracked: usize,
+    /// All living processes of the machine that are known.
+    pub processes: usize,
+    /// Turns begun so far.
+    pub turns: u64,
+}
+
+impl Shared {
+    /// Runs a turn, or leaves it to whoever is at one.
+    pub(crate) fn turn(&self) -> Turned {
+        let mut more = false;
+        let ran = self.baton.request(|turn| more = self.run(turn));
+        match (ran, more) {
+            (false, _) => Turned::Elsewhere,
+            (true, true) => Turned::More,
+            (true, false) => Turned::Done,
+        }
+    }
+
+    fn run(&self, turn: &mut Turn) -> bool {
+        self.turns.fetch_add(1, Ordering::Relaxed);
+        turn.run(self)
+    }
+
+    /// Waits for the baton and works under it.
+    fn with_turn<T>(&self, work: impl FnOnce(&mut Turn) -> T) -> T {
+        let mut turn = self.baton.take();
+        let result = work(&mut turn);
+        self.baton.give_back(turn, |turn| while self.run(turn) {});
+        result
+    }
+
+    /// Turns begun so far.
+    pub(crate) fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// From the monotonic to the wall clock, given the time by the former.
+    pub(crate) fn wall_offset(&self, now: u64) -> i64 {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let offset = wall.as_nanos() as i128 - i128::from(now);
+        i64::try_from(offset).unwrap_or(0)
+    }
+
+    /// The error that broke the source, if one did.
+    fn failure(&self) -> Result<(), SourceError> {
+        match &*self.failure.lock() {
+            None => Ok(()),
+            Some(error) => Err(SourceError::Refused {
+                source_name: self.name,
+                reason: format!("it failed before: {error}"),
+                advice: "make a new reactor",
+            }),
+        }
+    }
+}
+
+impl Reactor {
+    /// A reactor over `source`; reads the process list once.
+    ///
+    /// # Errors
+    /// The process list cannot be read, or the source fails.
+    pub fn new(source: Box<dyn Source>) -> Result<Self, SourceError> {
+        let name = source.name();
+        let failed = |call, advice| move |error| SourceError::Call { source_name: name, call, error, advice };
+        let fd = source.fd().try_clone_to_owned();
+        let fd = fd.map_err(failed("duplicating its descriptor", "raise the limit of open files (ulimit -n)"))?;
+        let capabilities = source.capabilities();
+        let me = std::process::id();
+        let shared = Shared {
+            baton: Baton::new(Turn::new(source)),
+            state: Mutex::new(State::new(me)),
+            turns: AtomicU64::new(0),
+            failure: Mutex::new(None),
+            fd,
+            name,
+            capabilities,
+        };
+        shared.with_turn(|turn| turn.populate(&shared)).map_err(|error| match error {
+            PopulateError::Source(error) => error,
+            PopulateError::Census(error) => failed("reading the process list", "is /proc mounted?")(error),
+        })?;
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Takes in what the source has queued, tells it to the trees it concerns, and wakes their readers. Never
+    /// waits; other threads may call it at the same time.
+    pub fn turn(&self) -> Turned {
+        self.shared.turn()
+    }
+
+    /// Begins to spawn a child on this thread: a process that this thread makes from now on is kept, with all that
+    /// it does, until [`Spawning::claim`] says its pid. Make one child, on this thread, and claim it.
+    ///
+    /// # Errors
+    /// The source has failed before.
+    pub fn begin_spawn(&self, options: TreeOptions) -> Result<Spawning, SourceError> {
+        self.shared.failure()?;
+        let thread = sys::thread_id();
+        let shared = &self.shared;
+        // Births of this thread that are queued already are none of this spawn's.
+        let key = shared.with_turn(|turn| {
+            turn.settle(shared);
+            shared.state.lock().begin_spawn(thread, options.metadata, options.log_limit)
+        });
+        let shared = Arc::clone(shared);
+        Ok(Spawning { shared, key, thread, claimed: false, _this_thread: std::marker::PhantomData })
+    }
+
+    /// Follows a process that runs already and all its descendants. The reader first finds everybody who is there
+    /// ([`EventKind::Found`], parents first), then what happens from there on, without a gap or a repetition.
+    ///
+    /// Descendants are those whose chain of parents leads to `pid` now. Processes of which a dead parent has
+    /// been the only link are not found unless they were born while this reactor watched `pid`.
+    ///
+    /// Blocks for as long as it takes to read what the processes of the tree run.
+    ///
+    /// # Errors
+    /// No such process is visible, or the source has failed.
+    pub fn attach(&self, pid: u32, options: TreeOptions) -> Result<Reader, AttachError> {
+        self.shared.failure()?;
+        let shared = &self.shared;
+        shared.with_turn(|turn| {
+            let key = turn.attach(shared, pid, options.metadata, options.log_limit)?;
+            Reader::of(shared, key).ok_or(AttachError::NoSuchProcess { pid })
+        })
+    }
+
+    /// What streams over this reactor's source can promise.
+    pub fn capabilities(&self) -> Capabilities {
+        self.shared.capabilities
+    }
+
+    /// The name of its source.
+    pub fn source_name(&self) -> &'static str {
+        self.shared.name
+    }
+
+    /// Sizes of its tables.
+    pub fn stats(&self) -> Stats {
+        let state = self.shared.state.lock();
+        Stats {
+            trees: state.roots.len(),
+            tracked: state.tracked(),
+            processes: state.table.len(),
+            turns: self.shared.turns(),
+        }
+    }
+}
+
+impl AsFd for Reactor {
+    /// Polls readable when there is something for a [`turn`](Reactor::turn) to take in.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.fd.as_fd()
+    }
+}
+
+impl mio::event::Source for Reactor {
+    fn register(&mut self, registry: &mio::Registry, token: mio::Token, interests: mio::Interest) -> io::Result<()> {
+        use std::os::fd::AsRawFd;
+        mio::unix::SourceFd(&self.shared.fd.as_raw_fd()).register(registry, token, interests)
+    }
+
+    fn reregister(&mut self, registry: &mio::Registry, token: mio::Token, interests: mio::Interest) -> io::Result<()> {
+        use std::os::fd::AsRawFd;
+        mio::unix::SourceFd(&self.shared.fd.as_raw_fd()).reregister(registry, token, interests)
+    }
+
+    fn deregister(&mut self, registry: &mio::Registry) -> io::Result<()> {
+        use std::os::fd::AsRawFd;
+        mio::unix::SourceFd(&self.shared.fd.as_raw_fd()).deregister(registry)
+    }
+}
+
+/// A spawn that has begun on this thread. Dropped without a [`claim`](Spawning::claim), what was kept is forgotten: the
+/// spawn failed, and a child that lived only to fail its exec is nobody's event.
+#[derive(Debug)]
+#[must_use = "claim the child, or what it does is forgotten"]
+pub struct Spawning {
+    shared: Arc<Shared>,
+    key: RootKey,
+    thread: u32,
+    claimed: bool,
+    /// It is about the thread that made it.
+    _this_thread: std::marker::PhantomData<*const ()>,
+}
+
+impl Spawning {
+    /// The child is `pid`: its reader has everything from its birth on. Call this on the thread that made the child.
+    pub fn claim(mut self, pid: u32) -> Reader {
+        let shared = Arc::clone(&self.shared);
+        self.claimed = true;
+        shared.with_turn(|turn| {
+            turn.settle(&shared);
+            let time = turn.source.now();
+            let mut wakes = Vec::new();
+            let mut state = shared.state.lock();
+            state.end_spawn(self.thread);
+            if state.claim(self.key, pid).is_none() {
+                birth_was_lost(&mut state, self.key, pid, time);
+            }
+            state.roots.news(&mut wakes);
+            drop(state);
+            wake(wakes);
+            Reader::of(&shared, self.key).expect("a tree that was claimed a moment ago, with nobody to remove it")
+        })
+    }
+}
+
+impl Drop for Spawning {
+    fn drop(&mut self) {
+        if self.claimed {
+            return;
+        }
+        let mut state = self.shared.state.lock();
+        state.end_spawn(self.thread);
+        let root = state.roots.remove(self.key);
+        drop(state);
+        drop(root);
+    }
+}
+
+/// The record of the child's birth fell to a loss. It is found if it lives; else it has come and gone.
+fn birth_was_lost(state: &mut State, key: RootKey, pid: u32, time: u64) {
+    let slot = state.table.newest(pid);
+    let id = match slot {
+        Some(slot) => state.table.get(slot).id,
+        None => state.table.number(pid),
+    };
+    if let Some(root) = state.roots.get_mut(key) {
+        root.id = Some(id);
+    }
+    if slot.is_some() {
+        follow_tree(state, key, id, time, |_, _| None);
+    } else {
+        let time = crate::Time::new(time, state.wall_offset);
+        let kind = EventKind::Exit { status: ExitStatus::Unknown };
+        state.roots.push(key, Event { id, parent: None, time, kind });
+    }
+    state.roots.close_if_empty(key);
+}

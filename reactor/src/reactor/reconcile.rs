@@ -1,0 +1,363 @@
+//! Making the table what is really there: once when the reactor starts, and after every loss (K8).
+//!
+//! The turn holds the baton, so nothing is drained or applied but here. In steps:
+//!
+//! 1. What came after the loss is collected, and the loss counted.
+//! 2. It is applied with suspicion of all who are older than the loss: threads of theirs may have been born
+//!    unseen, so that their last known thread's end need not be theirs; and a pid of theirs that is born again
+//!    means that their end was lost.
+//! 3. The process list is read, and meanwhile what is queued is collected.
+//! 4. Who is in the table and not in the list has ended. Who is in the list and not in the table is put in, with
+//!    its parent; if that is followed, so is it. Threads are what the list says.
+//! 5. What was collected in step 3 is applied as usual: it changes the list's state into that of now, and what of it
+//!    the list had already taken in changes nothing.
+
+use std::io;
+
+use rustc_hash::FxHashMap;
+
+use crate::error::SourceError;
+use crate::event::{Change, EventKind, Stamped};
+use crate::process::metadata::Metadata;
+use crate::process::table::{Origin, same_start};
+use crate::process::threads::Threads;
+use crate::process::track::TrackSet;
+use crate::reactor::handle::Shared;
+use crate::reactor::state::SharedMetadata;
+use crate::reactor::turn::{Turn, wake};
+use crate::source::{Drained, Living, Loss};
+use crate::sync::Arc;
+use crate::{ExitStatus, ProcId};
+
+/// Looks between two drains while the process list is read, so that the source's buffer does not overrun.
+const LOOKS: usize = 64;
+/// How often a reading of the list is begun anew because records were lost meanwhile.
+const ATTEMPTS: usize = 4;
+
+type List = FxHashMap<u32, Living>;
+
+impl Turn {
+    /// Fills the table of a reactor that has just begun.
+    pub(crate) fn populate(&mut self, shared: &Shared) -> Result<(), PopulateError> {
+        let mut meanwhile = Vec::new();
+        let (list, _) = self.list(shared, &mut meanwhile)?;
+        let wakes = self.merge(shared, &list, 0, &meanwhile);
+        wake(wakes);
+        Ok(())
+    }
+
+    /// After an overrun, with everything applied that came before it.
+    pub(crate) fn repair(&mut self, shared: &Shared) -> Result<(), SourceError> {
+        let begun = self.source.now();
+        let mut since = Vec::new();
+        let loss = self.source.settle(&mut since)?;
+        tracing::warn!(source = self.source.name(), count = loss.count, exact = loss.exact, "records were lost");
+        self.announce_loss(shared, begun, loss);
+        let before = shared.state.lock().table.births();
+        self.apply_suspiciously(shared, &since, before);
+
+        let mut meanwhile = Vec::new();
+        let known = shared.state.lock().table.births();
+        match self.list(shared, &mut meanwhile) {
+            Ok((list, more)) => {
+                if more.count > 0 {
+                    self.announce_loss(shared, begun, more);
+                }
+                let wakes = self.merge(shared, &list, known, &meanwhile);
+                wake(wakes);
+            }
+            Err(PopulateError::Source(error)) => return Err(error),
+            Err(PopulateError::Census(error)) => {
+                tracing::error!(%error, "the process list could not be read after a loss");
+                let mut state = shared.state.lock();
+                for stamped in &meanwhile {
+                    state.apply(stamped, None);
+                }
+            }
+        }
+        let time = self.source.now();
+        let mut state = shared.state.lock();
+        for key in state.roots.keys() {
+            if let Some(root) = state.roots.get_mut(key) {
+                let (found, exited) = (root.found, root.exited);
+                state.announce(key, time, EventKind::Resync { found, exited });
+                state.roots.close_if_empty(key);
+            }
+        }
+        let mut wakes = Vec::new();
+        state.roots.news(&mut wakes);
+        drop(state);
+        wake(wakes);
+        Ok(())
+    }
+
+    fn announce_loss(&self, shared: &Shared, time: u64, loss: Loss) {
+        let mut state = shared.state.lock();
+        for key in state.roots.keys() {
+            if let Some(root) = state.roots.get_mut(key) {
+                (root.found, root.exited) = (0, 0);
+            }
+            state.announce(key, time, EventKind::Lost { count: loss.count, exact: loss.exact });
+        }
+    }
+
+    /// Step 2. Processes with a birth number up to `before` are older than the loss.
+    fn apply_suspiciously(&mut self, shared: &Shared, since: &[Stamped], before: u64) {
+        for (index, stamped) in since.iter().enumerate() {
+            let old = |pid: u32| {
+                let state = shared.state.lock();
+                let slot = state.table.newest(pid)?;
+                let process = state.table.get(slot);
+                (process.id.birth() <= before).then_some((process.id, process.start, process.origin))
+            };
+            match stamped.change {
+                Change::Fork { child, .. } => {
+                    // Unless it is the very process that a reading of the list had found.
+                    if let Some((id, start, origin)) = old(child) {
+                        let itself = origin == Origin::Found && stamped.time.abs_diff(start) <= 20_000_000;
+                        if !itself {
+                            end(shared, id, ExitStatus::Unknown, stamped.time);
+                        }
+                    }
+                }
+                Change::Exit { process, .. } => {
+                    if let Some((id, ..)) = old(process) {
+                        self.maybe_ended(shared, id, &since[index..]);
+                        continue;
+                    }
+                }
+                Change::Thread { .. } | Change::Exec { .. } => {}
+            }
+            shared.state.lock().apply(stamped, None);
+        }
+    }
+
+    /// Some thread of `id` has ended, and it may have others that nobody saw. `rest` begins with that exit.
+    fn maybe_ended(&mut self, shared: &Shared, id: ProcId, rest: &[Stamped]) {
+        let now = self.source.look(id.pid()).ok().flatten();
+        let mut state = shared.state.lock();
+        let Some(slot) = state.table.find(id) else { return };
+        let now = now.filter(|now| same_start(state.table.get(slot), now.start));
+        match now {
+            Some(now) if !now.is_zombie() => {
+                state.table.get_mut(slot).threads = Threads::read(id.pid(), &now.threads);
+            }
+            zombie => {
+                drop(state);
+                let status = zombie.and_then(|zombie| zombie.status).or_else(|| last_status(id.pid(), rest));
+                let status = status.map_or(ExitStatus::Unknown, ExitStatus::from_wait_status);
+                end(shared, id, status, rest[0].time);
+            }
+        }
+    }
+
+    /// Step 3: the list, and what was queued while it was read. If records are lost meanwhile it begins anew.
+    fn list(&mut self, shared: &Shared, meanwhile: &mut Vec<Stamped>) -> Result<(List, Loss), PopulateError> {
+        let mut loss = Loss { count: 0, exact: true };
+        for attempt in 0.. {
+            let mut list = List::default();
+            for (count, pid) in self.source.pids()?.into_iter().enumerate() {
+                if let Some(living) = self.source.look(pid)? {
+                    list.insert(pid, living);
+                }
+                if count % LOOKS == LOOKS - 1 {
+                    self.collect(meanwhile)?;
+                }
+            }
+            self.collect(meanwhile)?;
+            if !self.overrun {
+                return Ok((list, loss));
+            }
+            self.overrun = false;
+            let more = self.source.settle(meanwhile)?;
+            loss.count += more.count;
+            loss.exact &= more.exact;
+            // All of it is older than the list that is read next.
+            let before = shared.state.lock().table.births();
+            let since = std::mem::take(meanwhile);
+            self.apply_suspiciously(shared, &since, before);
+            if attempt == ATTEMPTS {
+                loss.exact = false;
+                return Ok((list, loss));
+            }
+        }
+        unreachable!("the loop returns at its last attempt")
+    }
+
+    fn collect(&mut self, out: &mut Vec<Stamped>) -> Result<(), SourceError> {
+        while !self.overrun {
+            match self.source.drain(out, usize::MAX)? {
+                Drained::All => break,
+                Drained::More => {}
+                Drained::Overrun => self.overrun = true,
+            }
+        }
+        Ok(())
+    }
+
+    /// Steps 4 and 5. Processes with a birth number up to `known` are held against the list.
+    fn merge(
+        &mut self,
+        shared: &Shared,
+        list: &List,
+        known: u64,
+        meanwhile: &[Stamped],
+    ) -> Vec<Arc<crate::reactor::waker::WakeSlot>> {
+        let time = self.source.now();
+        let wall_offset = shared.wall_offset(time);
+        let mut found = Vec::new();
+        {
+            let mut state = shared.state.lock();
+            state.wall_offset = wall_offset;
+            let state = &mut *state;
+            let old: Vec<_> = state.table.iter().filter(|(_, process)| process.id.birth() <= known).map(|(slot, _)| slot).collect();
+            for slot in old {
+                let process = state.table.get_mut(slot);
+                let pid = process.id.pid();
+                let listed = list.get(&pid).filter(|listed| same_start(process, listed.start));
+                match listed {
+                    Some(listed) if !listed.is_zombie() => process.threads = Threads::read(pid, &listed.threads),
+                    zombie => {
+                        let status = zombie.and_then(|zombie| zombie.status).or_else(|| last_status(pid, meanwhile));
+                        let process = state.table.remove(slot);
+                        let status = status.map_or(ExitStatus::Unknown, ExitStatus::from_wait_status);
+                        state.exit(&process, status, time);
+                    }
+                }
+            }
+            let mut added: Vec<_> = list.values().filter(|living| !living.is_zombie()).collect();
+            added.retain(|living| state.table.newest(living.pid).is_none());
+            // By start, so that a parent is mostly put in before its child; links are made when all are in.
+            added.sort_by_key(|living| (living.start, living.pid));
+            for living in &added {
+                let threads = Threads::read(living.pid, &living.threads);
+                state.table.insert(living.pid, None, Origin::Found, living.start, threads);
+            }
+            for living in &added {
+                let parent = state.table.newest(living.parent).map(|slot| state.table.get(slot).id);
+                let slot = state.table.newest(living.pid).expect("it has just been put in");
+                state.table.get_mut(slot).parent = parent;
+            }
+            // Births after the loss whose parent had been born unseen.
+            for stamped in meanwhile {
+                let Change::Fork { parent, child, .. } = stamped.change else { continue };
+                let Some(slot) = state.table.newest(child) else { continue };
+                let parent = state.table.newest(parent).map(|slot| state.table.get(slot).id);
+                let process = state.table.get_mut(slot);
+                process.parent = process.parent.or(parent);
+            }
+            if known > 0 {
+                found = inherit(state);
+            }
+        }
+        let found: Vec<_> = found.into_iter().map(|(id, track)| (id, track, self.source.inspect(id.pid()))).collect();
+        // What was read counts only if nothing that makes it doubtful was queued before the reading was over.
+        let mut after = Vec::new();
+        if !found.is_empty() && !self.overrun {
+            self.collect_quietly(&mut after);
+        }
+        let mut wakes = Vec::new();
+        let contested = {
+            let mut state = shared.state.lock();
+            for (id, track, metadata) in found {
+                let doubtful = self.overrun || doubtful(id.pid(), meanwhile) || doubtful(id.pid(), &after);
+                let metadata = if doubtful { Metadata::missing(crate::Missing::Late) } else { metadata };
+                if let Some(slot) = state.table.find(id) {
+                    state.found(slot, &track, time, &SharedMetadata::new(metadata));
+                }
+            }
+            for stamped in meanwhile.iter().chain(&after) {
+                state.apply(stamped, None);
+            }
+            state.roots.news(&mut wakes);
+            std::mem::take(&mut state.contested)
+        };
+        if !contested.is_empty() {
+            self.resolve(shared, contested, &mut wakes);
+        }
+        wakes
+    }
+
+    fn collect_quietly(&mut self, out: &mut Vec<Stamped>) {
+        if let Err(error) = self.collect(out) {
+            // The next drain says it again, and ends all streams.
+            tracing::debug!(%error, "the source failed while the process list was read");
+        }
+    }
+}
+
+/// Hands down track sets to those who were put in below a process that is followed; parents first.
+fn inherit(state: &mut crate::reactor::state::State) -> Vec<(ProcId, Arc<TrackSet>)> {
+    let mut inherited = Vec::new();
+    loop {
+        let mut heirs = Vec::new();
+        for (slot, process) in state.table.iter() {
+            if process.track.is_some() {
+                continue;
+            }
+            let parent = process.parent.and_then(|parent| state.table.find(parent));
+            if let Some(track) = parent.and_then(|parent| state.table.get(parent).track.clone()) {
+                heirs.push((slot, process.id, track));
+            }
+        }
+        if heirs.is_empty() {
+            return inherited;
+        }
+        for (slot, id, track) in heirs {
+            state.follow(slot, &track);
+            inherited.push((id, track));
+        }
+    }
+}
+
+fn end(shared: &Shared, id: ProcId, status: ExitStatus, time: u64) {
+    let mut state = shared.state.lock();
+    if let Some(slot) = state.table.find(id) {
+        let process = state.table.remove(slot);
+        state.exit(&process, status, time);
+    }
+}
+
+/// The status that the last exit of `pid` in `changes` carries, up to the next birth of that pid, unless threads
+/// disagree.
+fn last_status(pid: u32, changes: &[Stamped]) -> Option<i32> {
+    let mut last = None;
+    for stamped in changes {
+        match stamped.change {
+            Change::Fork { child, .. } if child == pid => break,
+            Change::Exit { process, status, .. } if process == pid => match last {
+                Some(last) if Some(last) != status => return None,
+                _ => last = status,
+            },
+            _ => {}
+        }
+    }
+    last
+}
+
+fn doubtful(pid: u32, changes: &[Stamped]) -> bool {
+    changes.iter().any(|stamped| match stamped.change {
+        Change::Exec { process } | Change::Exit { process, .. } => process == pid,
+        Change::Fork { child, .. } => child == pid,
+        Change::Thread { .. } => false,
+    })
+}
+
+/// Why the process list is not to be had.
+#[derive(Debug)]
+pub(crate) enum PopulateError {
+    Census(io::Error),
+    Source(SourceError),
+}
+
+impl From<io::Error> for PopulateError {
+    fn from(error: io::Error) -> Self {
+        Self::Census(error)
+    }
+}
+
+impl From<SourceError> for PopulateError {
+    fn from(error: SourceError) -> Self {
+        Self::Source(error)
+    }
+}

@@ -1,0 +1,96 @@
+//! [`Reader`]: a place in the log of one tree, and the waker of whoever reads there.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+
+use crate::event::{Event, EventKind, Member, Time};
+use crate::log::{CursorKey, Read};
+use crate::process::track::RootKey;
+use crate::reactor::handle::{Reactor, Shared};
+use crate::reactor::waker::WakeSlot;
+use crate::sync::Arc;
+use crate::ProcId;
+
+/// Reads the events of one tree. A clone reads the same events from the same place on.
+///
+/// Events that its tree's other readers have not read are kept for them, up to the limit in bytes. The tree is
+/// followed as long as it has a reader.
+#[derive(Debug)]
+pub struct Reader {
+    shared: Arc<Shared>,
+    key: RootKey,
+    cursor: CursorKey,
+    wake: Arc<WakeSlot>,
+    id: ProcId,
+}
+
+/// What [`Reader::read`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Events were appended.
+    Ready,
+    /// There are none now.
+    Pending,
+    /// There are none, and none will come: all processes of the tree have ended, or the source has failed.
+    End,
+}
+
+impl Reader {
+    pub(crate) fn of(shared: &Arc<Shared>, key: RootKey) -> Option<Self> {
+        let mut state = shared.state.lock();
+        let id = state.roots.get(key)?.id?;
+        let (cursor, wake) = state.roots.subscribe(key, None)?;
+        Some(Self { shared: Arc::clone(shared), key, cursor, wake, id })
+    }
+
+    /// The process that it is the tree of.
+    pub fn id(&self) -> ProcId {
+        self.id
+    }
+
+    /// The reactor that feeds it.
+    pub fn reactor(&self) -> Reactor {
+        Reactor { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Appends up to `most` events. Does not drive the reactor.
+    pub fn read(&mut self, out: &mut VecDeque<Event>, most: usize) -> Readiness {
+        let mut state = self.shared.state.lock();
+        let Some(root) = state.roots.get_mut(self.key) else { return Readiness::End };
+        match root.log.read(self.cursor, out, most) {
+            Read::Events => Readiness::Ready,
+            Read::Empty => Readiness::Pending,
+            Read::End => Readiness::End,
+            Read::Gap(count) => {
+                let living: Vec<Member> = state.living(self.key);
+                let wall_offset = state.wall_offset;
+                drop(state);
+                let time = Time::new(crate::sys::monotonic(), wall_offset);
+                let kind = EventKind::Gap { count, living: living.into() };
+                out.push_back(Event { id: self.id, parent: None, time, kind });
+                Readiness::Ready
+            }
+        }
+    }
+
+    /// From now on the next news wake `waker`, once. Register first and [`read`](Reader::read) then: news that came
+    /// before the registration wake nobody.
+    pub fn register(&self, waker: &Waker) {
+        self.wake.register(waker);
+    }
+}
+
+impl Clone for Reader {
+    fn clone(&self) -> Self {
+        let subscribed = self.shared.state.lock().roots.subscribe(self.key, Some(self.cursor));
+        let (cursor, wake) = subscribed.expect("a tree stays while it has a reader");
+        Self { shared: Arc::clone(&self.shared), key: self.key, cursor, wake, id: self.id }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // Bound before the guard goes and dropped after it: wakers hang on them.
+        let _gone = self.shared.state.lock().roots.unsubscribe(self.key, self.cursor);
+    }
+}

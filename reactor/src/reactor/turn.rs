@@ -1,0 +1,192 @@
+//! The turn: drain, inspect, apply, repair, wake.
+
+use rustc_hash::FxHashMap;
+
+use crate::error::SourceError;
+use crate::event::{Change, Stamped};
+use crate::process::metadata::{Metadata, Missing};
+use crate::reactor::handle::Shared;
+use crate::reactor::state::{Contested, SharedMetadata};
+use crate::reactor::waker::WakeSlot;
+use crate::source::{Drained, Source};
+use crate::sync::Arc;
+use crate::{EventKind, ExitStatus};
+
+/// Records taken from the source at once: the state lock is held for one batch.
+const BATCH: usize = 1024;
+/// Batches of one turn, so that a task that drives comes back to its runtime.
+const ROUNDS: usize = 16;
+
+/// What the holder of the baton has: the source, and what was drained and not applied.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    pub(crate) source: Box<dyn Source>,
+    pub(crate) batch: Vec<Stamped>,
+    /// Drained while looking whether what was read of a process still held, to be applied next.
+    ahead: Vec<Stamped>,
+    /// The source lost records after what is in `batch` and `ahead`.
+    pub(crate) overrun: bool,
+    pub(crate) failed: bool,
+}
+
+impl Turn {
+    pub(crate) fn new(source: Box<dyn Source>) -> Self {
+        Self { source, batch: Vec::new(), ahead: Vec::new(), overrun: false, failed: false }
+    }
+
+    /// One turn. True if there is more to do than a turn takes.
+    pub(crate) fn run(&mut self, shared: &Shared) -> bool {
+        if self.failed {
+            return false;
+        }
+        match self.rounds(shared) {
+            Ok(more) => more,
+            Err(error) => {
+                self.fail(shared, error);
+                false
+            }
+        }
+    }
+
+    /// Turns until there is nothing left, for those who need the table as of now.
+    pub(crate) fn settle(&mut self, shared: &Shared) {
+        while self.run(shared) {}
+    }
+
+    fn rounds(&mut self, shared: &Shared) -> Result<bool, SourceError> {
+        for _ in 0..ROUNDS {
+            let mut all = false;
+            if !self.overrun {
+                match self.source.drain(&mut self.batch, BATCH)? {
+                    Drained::All => all = true,
+                    Drained::More => {}
+                    Drained::Overrun => self.overrun = true,
+                }
+            }
+            if !self.batch.is_empty() {
+                let mut metadata = self.inspect(shared)?;
+                self.apply(shared, &mut metadata);
+            }
+            std::mem::swap(&mut self.batch, &mut self.ahead);
+            if self.batch.is_empty() {
+                if self.overrun {
+                    self.overrun = false;
+                    self.repair(shared)?;
+                } else if all {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads what the programs are that were just started. What was read of a process counts only if no later
+    /// exec or exit of it, and no new owner of its pid, was queued before the reading was over (K9).
+    fn inspect(&mut self, shared: &Shared) -> Result<FxHashMap<usize, SharedMetadata>, SourceError> {
+        let execs = shared.state.lock().execs_to_inspect(&self.batch);
+        let mut read = Vec::new();
+        let mut found = FxHashMap::default();
+        for (index, pid) in execs {
+            match overtaken(pid, &self.batch[index + 1..]) {
+                Some(reason) => drop(found.insert(index, SharedMetadata::new(Metadata::missing(reason)))),
+                None => read.push((index, pid, self.source.inspect(pid))),
+            }
+        }
+        if read.is_empty() {
+            return Ok(found);
+        }
+        // A loss now means that an exec may have gone unseen.
+        while !self.overrun {
+            match self.source.drain(&mut self.ahead, BATCH)? {
+                Drained::All => break,
+                Drained::More => {}
+                Drained::Overrun => self.overrun = true,
+            }
+        }
+        for (index, pid, metadata) in read {
+            let reason = if self.overrun { Some(Missing::Late) } else { overtaken(pid, &self.ahead) };
+            let metadata = reason.map_or(metadata, Metadata::missing);
+            found.insert(index, SharedMetadata::new(metadata));
+        }
+        Ok(found)
+    }
+
+    /// Applies the batch and wakes who has news.
+    fn apply(&mut self, shared: &Shared, metadata: &mut FxHashMap<usize, SharedMetadata>) {
+        let wall_offset = shared.wall_offset(self.source.now());
+        let mut state = shared.state.lock();
+        state.wall_offset = wall_offset;
+        for (index, stamped) in self.batch.iter().enumerate() {
+            let metadata = if metadata.is_empty() { None } else { metadata.remove(&index) };
+            state.apply(stamped, metadata);
+        }
+        self.batch.clear();
+        let contested = std::mem::take(&mut state.contested);
+        let mut wakes = Vec::new();
+        if contested.is_empty() {
+            state.roots.news(&mut wakes);
+            drop(state);
+        } else {
+            drop(state);
+            self.resolve(shared, contested, &mut wakes);
+        }
+        wake(wakes);
+    }
+
+    /// Asks the system how processes ended whose threads ended differently, and tells their ends.
+    pub(crate) fn resolve(&mut self, shared: &Shared, contested: Vec<Contested>, wakes: &mut Vec<Arc<WakeSlot>>) {
+        let resolved: Vec<_> = contested
+            .into_iter()
+            .map(|contested| {
+                let zombie = self.source.look(contested.process.id.pid()).ok().flatten().filter(|living| {
+                    living.is_zombie() && crate::process::table::same_start(&contested.process, living.start)
+                });
+                let status = zombie.and_then(|zombie| zombie.status).or(contested.likely);
+                (contested, status.map_or(ExitStatus::Unknown, ExitStatus::from_wait_status))
+            })
+            .collect();
+        let mut state = shared.state.lock();
+        for (contested, status) in &resolved {
+            state.exit(&contested.process, *status, contested.time);
+        }
+        state.roots.news(wakes);
+    }
+
+    /// The source is broken: all streams say so and end.
+    fn fail(&mut self, shared: &Shared, error: SourceError) {
+        tracing::error!(source = self.source.name(), %error, "the source failed; all streams end");
+        self.failed = true;
+        let time = self.source.now();
+        let error = std::sync::Arc::new(error);
+        let mut wakes = Vec::new();
+        let mut state = shared.state.lock();
+        for key in state.roots.keys() {
+            state.announce(key, time, EventKind::Failed { error: std::sync::Arc::clone(&error) });
+            if let Some(root) = state.roots.get_mut(key) {
+                root.log.close();
+            }
+            state.roots.touch(key);
+        }
+        state.roots.news(&mut wakes);
+        drop(state);
+        shared.failure.lock().get_or_insert(error);
+        wake(wakes);
+    }
+}
+
+/// Wakes; no lock is held but the baton.
+pub(crate) fn wake(wakes: Vec<Arc<WakeSlot>>) {
+    for slot in wakes {
+        slot.wake();
+    }
+}
+
+/// Whether, after an exec of `pid`, `later` has something that makes a reading of the process doubtful.
+fn overtaken(pid: u32, later: &[Stamped]) -> Option<Missing> {
+    later.iter().find_map(|stamped| match stamped.change {
+        Change::Exec { process } if process == pid => Some(Missing::Superseded),
+        Change::Exit { process, thread, .. } if process == pid && thread == pid => Some(Missing::Gone),
+        Change::Fork { child, .. } if child == pid => Some(Missing::Gone),
+        _ => None,
+    })
+}

@@ -1,0 +1,121 @@
+//! Where changes come from: the one trait, [`Source`], and what a source can promise.
+
+pub(crate) mod order;
+#[cfg(any(feature = "sim", test))]
+pub mod sim;
+
+use std::fmt;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use crate::error::SourceError;
+use crate::event::Stamped;
+use crate::process::metadata::Metadata;
+
+/// What the streams over a source can promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// Every process born into a tree is seen, unless a loss is told.
+    pub exact_tree: bool,
+    /// Exit statuses of all processes, not only of own children.
+    pub statuses: bool,
+    /// A loss is told with the exact number of records.
+    pub counts_losses: bool,
+    /// Processes that run already can be attached to, with what they started before.
+    pub attach: bool,
+}
+
+impl Capabilities {
+    /// Everything a source can promise.
+    pub const fn all() -> Self {
+        Self { exact_tree: true, statuses: true, counts_losses: true, attach: true }
+    }
+}
+
+/// What one [`Source::drain`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Drained {
+    /// Nothing was left behind when it looked.
+    All,
+    /// It stopped at the limit; there is more.
+    More,
+    /// The system dropped records after the last one that was handed out. [`Source::settle`] comes next.
+    Overrun,
+}
+
+/// How much was lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// Records of the source, of whatever process of the machine.
+    pub count: u64,
+    /// Whether the count is exact, or only a lower bound.
+    pub exact: bool,
+}
+
+/// A living process, or one that nobody has reaped, as the system's list has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Living {
+    /// Its pid.
+    pub pid: u32,
+    /// Its parent's pid as of now, 0 if it has none that is visible.
+    pub parent: u32,
+    /// When it started, in nanoseconds of the monotonic clock, to the system's precision.
+    pub start: u64,
+    /// Its living threads; empty for a zombie.
+    pub threads: Vec<u32>,
+    /// For a zombie its wait status, where it may be read.
+    pub status: Option<i32>,
+}
+
+impl Living {
+    /// Whether all its threads have ended.
+    pub fn is_zombie(&self) -> bool {
+        self.threads.is_empty()
+    }
+}
+
+/// Turns what a system says into ordered [`Change`](crate::Change)s. All that is particular to a system ends here.
+///
+/// A source is owned by the turn and called by one thread at a time. No call waits for anything to happen.
+pub trait Source: Send + fmt::Debug {
+    /// The name that `--source` takes.
+    fn name(&self) -> &'static str;
+
+    /// What streams over it can promise.
+    fn capabilities(&self) -> Capabilities;
+
+    /// A descriptor that polls readable when [`drain`](Self::drain) would hand out something.
+    fn fd(&self) -> BorrowedFd<'_>;
+
+    /// Appends what is queued now, in causal order, about `limit` records at most.
+    ///
+    /// # Errors
+    /// The source is broken for good; nothing more will come of it.
+    fn drain(&mut self, out: &mut Vec<Stamped>, limit: usize) -> Result<Drained, SourceError>;
+
+    /// After an overrun: appends everything from the loss up to now and says how much was lost, in all.
+    ///
+    /// # Errors
+    /// As for [`drain`](Self::drain).
+    fn settle(&mut self, out: &mut Vec<Stamped>) -> Result<Loss, SourceError>;
+
+    /// The pids of all processes now.
+    ///
+    /// # Errors
+    /// The system's list cannot be read.
+    fn pids(&mut self) -> io::Result<Vec<u32>>;
+
+    /// Looks one process up in the system's list; `None` if it is not there.
+    ///
+    /// # Errors
+    /// The system's list cannot be read, for another reason than that there is no such process.
+    fn look(&mut self, pid: u32) -> io::Result<Option<Living>>;
+
+    /// Reads what a process runs. May be that of a later exec or a later process: the caller checks.
+    fn inspect(&mut self, pid: u32) -> Metadata;
+
+    /// Now, in nanoseconds of the monotonic clock.
+    fn now(&self) -> u64;
+}

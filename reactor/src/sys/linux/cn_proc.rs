@@ -1,0 +1,439 @@
+//! The process connector as a source: every fork, exec and exit of the machine, with exit statuses.
+//!
+//! One socket is one queue, in causal order, and is never sorted again. Where its buffer may not be made large, the
+//! records are spread over several sockets by their sequence number, which the kernel does before they take up
+//! buffer, and put in order again by the double snapshot (K12).
+//!
+//! Loss: when a buffer is full, the kernel drops records until the queue has been emptied, and says ENOBUFS once.
+//! How many it dropped is known exactly when each processor has sent one more record, which markers make it do.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::loss::Ledger;
+use super::marker;
+use super::message::{self, Message, Request, What};
+use super::netlink::{Gate, Mailbox, Socket};
+use super::{procfs, syscall};
+use crate::error::SourceError;
+use crate::event::Stamped;
+use crate::process::metadata::Metadata;
+use crate::source::order::DoubleSnapshot;
+use crate::source::{Capabilities, Drained, Living, Loss, Source};
+use crate::sys::OpenOptions;
+
+const NAME: &str = "cn_proc";
+/// Asked for where it is permitted to go beyond the system's cap: some 80,000 records. Memory is taken only for what is
+/// queued.
+const FORCED_BUFFER: usize = 32 << 20;
+/// Asked for elsewhere; the cap is usually lower.
+const WANTED_BUFFER: usize = 16 << 20;
+/// With less than this granted, records are spread over several sockets.
+const ENOUGH_BUFFER: usize = 4 << 20;
+const SHARDS: usize = 16;
+const MAX_SHARDS: usize = 64;
+/// How often something is tried that a flood of records can thwart.
+const ATTEMPTS: usize = 5;
+
+/// An open process connector.
+#[derive(Debug)]
+pub(super) struct CnProc {
+    sockets: Vec<Socket>,
+    gate: Option<Gate>,
+    mailbox: Mailbox,
+    ledger: Ledger,
+    order: DoubleSnapshot<Stamped>,
+    second: Vec<(u64, Stamped)>,
+    /// A buffer was full, and what came after has not been asked for yet.
+    overrun: bool,
+    /// Received after the loss.
+    after: Vec<Stamped>,
+}
+
+impl CnProc {
+    /// Opens it and makes sure that it works: the kernel answers, and what it then tells is about us.
+    pub(super) fn open(options: &OpenOptions) -> Result<Self, SourceError> {
+        let first = listen(options)?;
+        let granted = first.receive_buffer().map_err(failed("asking for the buffer's size", ""))?;
+        let enough = granted >= ENOUGH_BUFFER;
+        let shards = options.shards.unwrap_or(if enough { 1 } else { SHARDS }).clamp(1, MAX_SHARDS).next_power_of_two();
+        let mut sockets = vec![first];
+        while sockets.len() < shards {
+            sockets.push(listen(options)?);
+        }
+        if shards > 1 {
+            for (shard, socket) in sockets.iter().enumerate() {
+                socket.keep_shard(shard as u8, shards as u8).map_err(failed("filtering by sequence number", ""))?;
+            }
+        }
+        let gate = if shards > 1 { Some(Gate::over(&sockets).map_err(failed("epoll", OPEN_FILES))?) } else { None };
+        let mut source = Self {
+            sockets,
+            gate,
+            mailbox: Mailbox::new(),
+            ledger: Ledger::default(),
+            order: DoubleSnapshot::new(),
+            second: Vec::new(),
+            overrun: false,
+            after: Vec::new(),
+        };
+        source.find_base_line()?;
+        tracing::debug!(granted, shards, "listening to the process connector");
+        Ok(source)
+    }
+
+    /// Drops everything up to a mark on each processor, which is where the accounts begin.
+    fn find_base_line(&mut self) -> Result<(), SourceError> {
+        for _ in 0..ATTEMPTS {
+            let marks = marker::mark_all().map_err(failed("making the marking thread", "raise the limit of processes"))?;
+            let mut seen = Vec::new();
+            let shards = self.sockets.len() as u32;
+            for (shard, socket) in self.sockets.iter().enumerate() {
+                empty(socket, &mut self.mailbox, |message| {
+                    let ours = message.what == What::Renamed { thread: marks.thread };
+                    if ours && message.sequence % shards == shard as u32 {
+                        seen.push((message.cpu, message.sequence));
+                    }
+                })?;
+            }
+            if seen.len() >= marks.cpus.len() {
+                for (cpu, sequence) in seen {
+                    self.ledger.begin_after(cpu, sequence);
+                }
+                return Ok(());
+            }
+        }
+        Err(refused("it tells of processes, but not of this one"))
+    }
+
+    /// Empties one socket. `take` gets each record with its account number settled in the ledger, and whether it
+    /// shows a gap.
+    fn read(
+        sockets: &[Socket],
+        shard: usize,
+        mailbox: &mut Mailbox,
+        limit: usize,
+        mut take: impl FnMut(Message),
+    ) -> Result<Ended, SourceError> {
+        let shards = sockets.len() as u32;
+        let mut count = 0;
+        loop {
+            let received = sockets[shard].receive(mailbox, |bytes| {
+                let Some(message) = message::parse(bytes) else { return };
+                // Answers to listeners have no place in a sequence; and before it had its filter, a socket got the
+                // records of all shards.
+                let answer = matches!(message.what, What::Answer { .. });
+                if !answer && message.sequence % shards == shard as u32 {
+                    take(message);
+                }
+            });
+            match received {
+                Ok(received) => count += received,
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EAGAIN) => return Ok(Ended::Empty),
+                    Some(libc::ENOBUFS) => return Ok(Ended::Overrun),
+                    Some(libc::EINTR) => {}
+                    _ => return Err(failed("recvmmsg", "")(error)),
+                },
+            }
+            if count >= limit {
+                return Ok(Ended::Limit);
+            }
+        }
+    }
+
+    fn drain_one(&mut self, out: &mut Vec<Stamped>, limit: usize) -> Result<Drained, SourceError> {
+        let Self { sockets, mailbox, ledger, overrun, after, .. } = self;
+        let mut lost_before = false;
+        loop {
+            let ended = Self::read(sockets, 0, mailbox, limit, |message| {
+                let gap = ledger.received(message.cpu, message.sequence);
+                lost_before |= gap && *overrun;
+                if let Some(stamped) = change(message) {
+                    // The queue was not empty when it overflowed: what it held is from before the loss.
+                    if lost_before { after.push(stamped) } else { out.push(stamped) }
+                }
+            })?;
+            match ended {
+                Ended::Overrun => *overrun = true,
+                Ended::Empty if *overrun => return Ok(Drained::Overrun),
+                Ended::Empty => return Ok(Drained::All),
+                Ended::Limit if *overrun => {}
+                Ended::Limit => return Ok(Drained::More),
+            }
+        }
+    }
+
+    /// One round of the double snapshot. With an overrun in it, all of it counts as after the loss: what one shard
+    /// lost belongs between what the others kept.
+    fn drain_many(&mut self, out: &mut Vec<Stamped>, limit: usize) -> Result<Drained, SourceError> {
+        loop {
+            self.pass(true)?;
+            self.pass(false)?;
+            if self.overrun {
+                self.release_all();
+                return Ok(Drained::Overrun);
+            }
+            let held = self.order.release(&mut self.second, out);
+            if !held {
+                return Ok(Drained::All);
+            }
+            if out.len() >= limit {
+                return Ok(Drained::More);
+            }
+        }
+    }
+
+    fn pass(&mut self, first: bool) -> Result<(), SourceError> {
+        let Self { sockets, mailbox, ledger, order, second, overrun, .. } = self;
+        let into = if first { order.first() } else { second };
+        for shard in 0..sockets.len() {
+            loop {
+                let ended = Self::read(sockets, shard, mailbox, usize::MAX, |message| {
+                    ledger.received(message.cpu, message.sequence);
+                    into.extend(change(message).map(|stamped| (stamped.time, stamped)));
+                })?;
+                match ended {
+                    Ended::Overrun => *overrun = true,
+                    Ended::Empty | Ended::Limit => break,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that was read and not handed out belongs after the loss.
+    fn release_all(&mut self) {
+        self.order.first().append(&mut self.second);
+        while self.order.release(&mut Vec::new(), &mut self.after) {}
+    }
+
+    /// Reads everything that is queued into `after`, twice, and counts. True if the count is of all that was sent before
+    /// the marks, and every mark was found.
+    fn count(&mut self, marks: &marker::Marks, lost: &mut u64) -> Result<bool, SourceError> {
+        let mut found = Vec::new();
+        let mut again = false;
+        let mut later = Vec::new();
+        let Self { sockets, mailbox, ledger, order, .. } = self;
+        for pass in 0..2 {
+            let highest: Vec<_> = ledger.cpus().map(|cpu| (cpu, ledger.highest(cpu))).collect();
+            for shard in 0..sockets.len() {
+                loop {
+                    let ended = Self::read(sockets, shard, mailbox, usize::MAX, |message| {
+                        let before = |(cpu, highest): &(u32, Option<u32>)| {
+                            let behind = highest.map(|highest| highest.wrapping_sub(message.sequence));
+                            *cpu == message.cpu && behind.is_some_and(|behind| behind < u32::MAX / 2)
+                        };
+                        if pass == 0 || highest.iter().any(before) {
+                            ledger.received(message.cpu, message.sequence);
+                        } else {
+                            // Sent after what the first pass saw, so that others before it may still be queued.
+                            later.push((message.cpu, message.sequence));
+                        }
+                        if message.what == (What::Renamed { thread: marks.thread }) {
+                            found.push(message.cpu);
+                        }
+                        order.first().extend(change(message).map(|stamped| (stamped.time, stamped)));
+                    })?;
+                    match ended {
+                        Ended::Overrun => again = true,
+                        Ended::Empty | Ended::Limit => break,
+                    }
+                }
+            }
+        }
+        *lost += ledger.settle();
+        for (cpu, sequence) in later {
+            ledger.received(cpu, sequence);
+        }
+        if self.sockets.len() == 1 {
+            // One queue is in order as it is.
+            self.after.extend(self.order.first().drain(..).map(|(_, stamped)| stamped));
+        } else {
+            self.release_all();
+        }
+        Ok(!again && marks.cpus.iter().all(|cpu| found.contains(cpu)))
+    }
+}
+
+/// Why a reading of one socket ended.
+enum Ended {
+    Empty,
+    Limit,
+    Overrun,
+}
+
+fn change(message: Message) -> Option<Stamped> {
+    match message.what {
+        What::Change(change) => Some(Stamped { time: message.time, change }),
+        What::Renamed { .. } | What::Answer { .. } | What::Other => None,
+    }
+}
+
+impl Source for CnProc {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::all()
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        match &self.gate {
+            Some(gate) => gate.as_fd(),
+            None => self.sockets[0].as_fd(),
+        }
+    }
+
+    fn drain(&mut self, out: &mut Vec<Stamped>, limit: usize) -> Result<Drained, SourceError> {
+        if self.overrun {
+            return Ok(Drained::Overrun);
+        }
+        if self.gate.is_none() { self.drain_one(out, limit) } else { self.drain_many(out, limit) }
+    }
+
+    fn settle(&mut self, out: &mut Vec<Stamped>) -> Result<Loss, SourceError> {
+        let mut loss = Loss { count: 0, exact: false };
+        for _ in 0..ATTEMPTS {
+            let marks = match marker::mark_all() {
+                Ok(marks) => marks,
+                Err(error) => {
+                    tracing::warn!(%error, "no marks can be set: the count of lost records is a lower bound");
+                    marker::Marks { thread: 0, cpus: Vec::new() }
+                }
+            };
+            let settled = self.count(&marks, &mut loss.count)?;
+            // A processor that is not ours to run on may have sent its last before the loss.
+            loss.exact = settled && self.ledger.cpus().all(|cpu| marks.cpus.contains(&cpu));
+            if settled {
+                break;
+            }
+        }
+        self.overrun = false;
+        out.append(&mut self.after);
+        Ok(loss)
+    }
+
+    fn pids(&mut self) -> io::Result<Vec<u32>> {
+        procfs::pids()
+    }
+
+    fn look(&mut self, pid: u32) -> io::Result<Option<Living>> {
+        procfs::look(pid)
+    }
+
+    fn inspect(&mut self, pid: u32) -> Metadata {
+        procfs::inspect(pid)
+    }
+
+    fn now(&self) -> u64 {
+        syscall::monotonic()
+    }
+}
+
+impl Drop for CnProc {
+    /// The kernel counts listeners by what they ask, not by their sockets, and while it counts one it makes a record
+    /// of every event of the machine.
+    fn drop(&mut self) {
+        for socket in &self.sockets {
+            if let Err(error) = socket.send(&message::request(Request::Ignore, 0)) {
+                tracing::debug!(%error, "the kernel was not told that nobody listens any more");
+            }
+        }
+    }
+}
+
+const OPEN_FILES: &str = "raise the limit of open files (ulimit -n)";
+
+/// A socket that listens, and that the kernel has answered.
+fn listen(options: &OpenOptions) -> Result<Socket, SourceError> {
+    let socket = Socket::open().map_err(|error| match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => failed("socket", OPEN_FILES)(error),
+        _ => failed("socket", "the kernel needs CONFIG_CONNECTOR and CONFIG_PROC_EVENTS")(error),
+    })?;
+    let sized = match options.receive_buffer {
+        Some(bytes) => socket.set_receive_buffer(bytes),
+        None => socket.force_receive_buffer(FORCED_BUFFER).or_else(|_| socket.set_receive_buffer(WANTED_BUFFER)),
+    };
+    sized.map_err(failed("sizing the receive buffer", ""))?;
+    socket.bind().map_err(failed("bind", "it takes root, or kernel 6.6 or later"))?;
+    for _ in 0..ATTEMPTS {
+        let number = nonce();
+        socket.send(&message::request(Request::Listen, number)).map_err(|error| match error.raw_os_error() {
+            Some(libc::ECONNREFUSED) => {
+                failed("asking to listen", "it is heard in the initial network namespace only")(error)
+            }
+            _ => failed("asking to listen", "it takes root, or kernel 6.6 or later")(error),
+        })?;
+        // The kernel answers before the call returns, or not at all: there is nothing to wait for.
+        let mut answer = None;
+        let overrun = empty(&socket, &mut Mailbox::new(), |message| {
+            if let What::Answer { acknowledges, error } = message.what {
+                if acknowledges == number.wrapping_add(1) {
+                    answer = Some(error);
+                }
+            }
+        })?;
+        match answer {
+            Some(0) => return Ok(socket),
+            Some(error) => {
+                let error = io::Error::from_raw_os_error(error.cast_signed());
+                return Err(failed("listening", "it takes root, or kernel 6.6 or later")(error));
+            }
+            // The answer may have been dropped with others.
+            None if overrun => {}
+            None => break,
+        }
+    }
+    Err(refused("the kernel did not answer"))
+}
+
+/// Empties a socket; true if records were dropped meanwhile.
+fn empty(socket: &Socket, mailbox: &mut Mailbox, mut take: impl FnMut(Message)) -> Result<bool, SourceError> {
+    let mut overrun = false;
+    loop {
+        match socket.receive(mailbox, |bytes| message::parse(bytes).into_iter().for_each(&mut take)) {
+            Ok(_) => {}
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EAGAIN) => return Ok(overrun),
+                Some(libc::ENOBUFS) => overrun = true,
+                Some(libc::EINTR) => {}
+                _ => return Err(failed("recvmmsg", "")(error)),
+            },
+        }
+    }
+}
+
+/// A number that no other listener's request has just now.
+fn nonce() -> u32 {
+    let time = syscall::monotonic();
+    (time as u32) ^ ((time >> 32) as u32) ^ syscall::thread_id().rotate_left(16)
+}
+
+fn failed(call: &'static str, advice: &'static str) -> impl Fn(io::Error) -> SourceError {
+    let advice = if advice.is_empty() { "please report this" } else { advice };
+    move |error| SourceError::Call { source_name: NAME, call, error, advice }
+}
+
+/// Nothing was denied, and nothing came: so it is for programs in other namespaces than the initial ones.
+fn refused(what: &str) -> SourceError {
+    // The inode numbers of the initial namespaces are fixed (linux/proc_ns.h).
+    let outside = |kind: &str, initial: &str| match std::fs::read_link(format!("/proc/self/ns/{kind}")) {
+        Ok(link) => link.to_string_lossy() != format!("{kind}:[{initial}]"),
+        Err(_) => false,
+    };
+    let namespaces: Vec<&str> = [("pid", "4026531836"), ("user", "4026531837")]
+        .into_iter()
+        .filter_map(|(kind, initial)| outside(kind, initial).then_some(kind))
+        .collect();
+    let reason = match namespaces.as_slice() {
+        [] => what.to_owned(),
+        outside => format!("{what}; this program is in a {} namespace of its own", outside.join(" and a ")),
+    };
+    SourceError::Refused {
+        source_name: NAME,
+        reason,
+        advice: "it serves the initial pid and user namespace only: run outside of the container",
+    }
+}

@@ -1,0 +1,21 @@
+//! Linux.
+
+mod cn_proc;
+mod loss;
+mod marker;
+mod message;
+mod netlink;
+mod procfs;
+mod syscall;
+
+pub(crate) use syscall::{monotonic, thread_id};
+
+use super::open::{OpenOptions, SourceName};
+use crate::error::SourceError;
+use crate::source::Source;
+
+pub(super) fn open(name: SourceName, options: &OpenOptions) -> Result<Box<dyn Source>, SourceError> {
+    match name {
+        SourceName::CnProc => Ok(Box::new(cn_proc::CnProc::open(options)?)),
+    }
+}

@@ -1,0 +1,231 @@
+//! /proc, as far as it is needed to find out who lives and what they run (proc(5)).
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use super::syscall;
+use crate::process::metadata::{Field, Metadata, Missing};
+use crate::source::Living;
+
+/// All pids, by the names in /proc.
+pub(super) fn pids() -> io::Result<Vec<u32>> {
+    let mut pids = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        if let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
+            pids.push(pid);
+        }
+    }
+    Ok(pids)
+}
+
+/// Looks up one process.
+pub(super) fn look(pid: u32) -> io::Result<Option<Living>> {
+    let Some(text) = gone_is_none(fs::read(format!("/proc/{pid}/stat")))? else { return Ok(None) };
+    let Some(stat) = Stat::parse(&text) else {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat is not as proc(5) says")));
+    };
+    let alone = stat.threads == 1 && !stat.is_dead();
+    let threads = if alone { vec![pid] } else { threads(pid)? };
+    let threads: Vec<u32> = threads.into_iter().filter(|thread| *thread != pid || !stat.is_dead()).collect();
+    let status = if threads.is_empty() { stat.exit_code.filter(|code| *code != 0 || may_look_into(pid)) } else { None };
+    Ok(Some(Living { pid, parent: stat.parent, start: stat.start_monotonic(), threads, status }))
+}
+
+/// Whether the kernel shows us what it hides from strangers, of a zombie, by the same check that decides whether its
+/// exit code is shown: to others it shows 0.
+fn may_look_into(pid: u32) -> bool {
+    matches!(fs::read_link(format!("/proc/{pid}/exe")), Err(error) if error.kind() == io::ErrorKind::NotFound)
+}
+
+/// Living threads; a dead leader is among them as long as others live, and the caller knows better.
+fn threads(pid: u32) -> io::Result<Vec<u32>> {
+    let Some(entries) = gone_is_none(fs::read_dir(format!("/proc/{pid}/task")))? else { return Ok(Vec::new()) };
+    let mut threads = Vec::new();
+    for entry in entries {
+        let Some(entry) = gone_is_none(entry)? else { break };
+        if let Some(thread) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
+            threads.push(thread);
+        }
+    }
+    Ok(threads)
+}
+
+fn gone_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What is wanted of /proc/PID/stat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stat {
+    state: u8,
+    parent: u32,
+    threads: u32,
+    /// Ticks since boot.
+    start: u64,
+    /// Wait status of a zombie; 0 too where the kernel hides it.
+    exit_code: Option<i32>,
+}
+
+impl Stat {
+    /// The command name stands in parentheses and may hold anything, parentheses too.
+    fn parse(text: &[u8]) -> Option<Self> {
+        let after_name = text.iter().rposition(|byte| *byte == b')')? + 2;
+        let fields = std::str::from_utf8(text.get(after_name..)?).ok()?;
+        let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
+        // Fields are numbered from 1 in proc(5), and the first two are behind us.
+        let field = |number: usize| fields.get(number - 3).copied();
+        let state = *field(3)?.as_bytes().first()?;
+        let dead = matches!(state, b'Z' | b'X' | b'x');
+        let exit_code = field(52).and_then(|code| code.parse().ok()).filter(|_| dead);
+        Some(Self {
+            state,
+            parent: field(4)?.parse().ok()?,
+            threads: field(20)?.parse().ok()?,
+            start: field(22)?.parse().ok()?,
+            exit_code,
+        })
+    }
+
+    fn is_dead(&self) -> bool {
+        matches!(self.state, b'Z' | b'X' | b'x')
+    }
+
+    /// The kernel counts start times on the clock that runs on in suspend.
+    fn start_monotonic(&self) -> u64 {
+        let boot = self.start.saturating_mul(1_000_000_000 / syscall::ticks_per_second());
+        let suspended = syscall::boottime().saturating_sub(syscall::monotonic());
+        boot.saturating_sub(suspended)
+    }
+}
+
+/// Reads what `pid` runs. The argument vector last: the kernel shows a new program's only when the exec is all but
+/// over, so that a reading which the exec overlapped either finds none or comes so late that the exec's record is
+/// queued before the caller looks.
+pub(super) fn inspect(pid: u32) -> Metadata {
+    let exe = field(fs::read_link(format!("/proc/{pid}/exe")));
+    let cwd = field(fs::read_link(format!("/proc/{pid}/cwd")));
+    let (comm, uid) = match fs::read(format!("/proc/{pid}/status")) {
+        Ok(text) => (status_name(&text), status_uid(&text)),
+        Err(error) => (Err(missing(&error)), Err(missing(&error))),
+    };
+    let argv = match fs::read(format!("/proc/{pid}/cmdline")) {
+        Ok(text) if text.is_empty() => Err(Missing::Gone),
+        Ok(text) => Ok(split_argv(text)),
+        Err(error) => Err(missing(&error)),
+    };
+    if argv == Err(Missing::Gone) {
+        // A zombie, or a program that is being replaced: nothing that was read is sure to be of one program.
+        return Metadata::missing(Missing::Gone);
+    }
+    Metadata { exe, argv, cwd, uid, comm }
+}
+
+fn field<T>(result: io::Result<T>) -> Field<T> {
+    result.map_err(|error| missing(&error))
+}
+
+fn missing(error: &io::Error) -> Missing {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => Missing::Denied,
+        _ => Missing::Gone,
+    }
+}
+
+/// Arguments end in a NUL each; one that the process has overwritten may lack it.
+fn split_argv(mut text: Vec<u8>) -> Vec<OsString> {
+    if text.last() == Some(&0) {
+        text.pop();
+    }
+    text.split(|byte| *byte == 0).map(|arg| OsString::from_vec(arg.to_vec())).collect()
+}
+
+fn status_line<'a>(text: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+    text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(key)?.strip_prefix(b":\t"))
+}
+
+/// The name, in which the kernel has escaped backslash and newline.
+fn status_name(text: &[u8]) -> Field<OsString> {
+    let escaped = status_line(text, b"Name").ok_or(Missing::Unsupported)?;
+    let mut name = Vec::with_capacity(escaped.len());
+    let mut bytes = escaped.iter().copied();
+    while let Some(byte) = bytes.next() {
+        name.push(match byte {
+            b'\\' => match bytes.next() {
+                Some(b'n') => b'\n',
+                Some(other) => other,
+                None => b'\\',
+            },
+            plain => plain,
+        });
+    }
+    Ok(std::ffi::OsStr::from_bytes(&name).to_owned())
+}
+
+/// The effective user id, the second of four.
+fn status_uid(text: &[u8]) -> Field<u32> {
+    let line = status_line(text, b"Uid").and_then(|line| std::str::from_utf8(line).ok());
+    let uid = line.and_then(|line| line.split_ascii_whitespace().nth(1)?.parse().ok());
+    uid.ok_or(Missing::Unsupported)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_name_with_parentheses_and_spaces() {
+        let text = b"42 (a) R (b) 7) S 7 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 3 0 123456 0 0";
+        let stat = Stat::parse(text).unwrap();
+        assert_eq!(stat, Stat { state: b'S', parent: 7, threads: 3, start: 123_456, exit_code: None });
+    }
+
+    #[test]
+    fn our_own_entry() {
+        let me = look(std::process::id()).unwrap().unwrap();
+        assert!(me.threads.contains(&syscall::thread_id()));
+        let age = syscall::monotonic().saturating_sub(me.start);
+        assert!(age < 3_600_000_000_000, "started {age} ns ago");
+        assert_eq!(look(u32::MAX).unwrap(), None);
+        assert!(pids().unwrap().contains(&std::process::id()));
+    }
+
+    #[test]
+    fn our_own_program() {
+        let metadata = inspect(std::process::id());
+        assert_eq!(metadata.exe.unwrap(), std::env::current_exe().unwrap());
+        assert_eq!(metadata.argv.unwrap(), std::env::args_os().collect::<Vec<_>>());
+        assert_eq!(metadata.cwd.unwrap(), std::env::current_dir().unwrap());
+        assert!(metadata.comm.unwrap().len() <= 15);
+        assert_eq!(inspect(u32::MAX), Metadata::missing(Missing::Gone));
+    }
+
+    #[test]
+    fn escaped_names() {
+        assert_eq!(status_name(b"Name:\ta\\\\b\\nc\nUid:\t1\t2\t3\t4\n").unwrap(), "a\\b\nc");
+        assert_eq!(status_uid(b"Name:\ta\nUid:\t1\t2\t3\t4\n"), Ok(2));
+        assert_eq!(status_uid(b"Uid:\t1\n"), Err(Missing::Unsupported));
+    }
+
+    #[test]
+    fn empty_arguments_count() {
+        assert_eq!(split_argv(b"sh\0\0-c\0".to_vec()), ["sh", "", "-c"]);
+        assert_eq!(split_argv(b"title".to_vec()), ["title"]);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text: Vec<u8>) {
+            let _ = Stat::parse(&text);
+            let _ = status_name(&text);
+            let _ = status_uid(&text);
+            split_argv(text);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Single system calls that need no more than themselves.
+#![expect(unsafe_code, reason = "system calls")]
+
+use std::io;
+
+/// The calling thread's id (gettid(2)).
+pub(crate) fn thread_id() -> u32 {
+    // SAFETY: takes nothing and cannot fail.
+    let tid = unsafe { libc::gettid() };
+    tid.cast_unsigned()
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC` (clock_gettime(2)), the clock of the kernel's process records.
+pub(crate) fn monotonic() -> u64 {
+    clock(libc::CLOCK_MONOTONIC)
+}
+
+/// Nanoseconds of `CLOCK_BOOTTIME`, the clock of start times in /proc.
+pub(super) fn boottime() -> u64 {
+    clock(libc::CLOCK_BOOTTIME)
+}
+
+fn clock(id: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a timespec to be written; the clocks named above always exist.
+    unsafe { libc::clock_gettime(id, &raw mut time) };
+    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
+}
+
+/// Clock ticks a second, the unit of start times in /proc (sysconf(3)).
+pub(super) fn ticks_per_second() -> u64 {
+    // SAFETY: takes a name by value.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    u64::try_from(ticks).ok().filter(|ticks| *ticks > 0).unwrap_or(100)
+}
+
+/// Gives the calling thread the name it has, which the kernel reports like any renaming (prctl(2)).
+pub(super) fn rename_to_own_name() -> io::Result<()> {
+    let mut name = [0_u8; 16];
+    // SAFETY: PR_GET_NAME writes at most 16 bytes.
+    let got = unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
+    check(got)?;
+    // SAFETY: PR_SET_NAME reads up to the NUL, which PR_GET_NAME wrote within the 16 bytes.
+    let set = unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+    check(set)
+}
+
+/// The processors that the calling thread may run on (sched_getaffinity(2)).
+pub(super) fn allowed_cpus() -> io::Result<Vec<u32>> {
+    let mut words = vec![0_u64; 16];
+    loop {
+        // SAFETY: the size is that of the buffer.
+        let written = unsafe {
+            libc::syscall(libc::SYS_sched_getaffinity, 0, words.len() * size_of::<u64>(), words.as_mut_ptr())
+        };
+        if written >= 0 {
+            let bit = |cpu: u32| words[cpu as usize / 64] & (1 << (cpu % 64)) != 0;
+            return Ok((0..words.len() as u32 * 64).filter(|cpu| bit(*cpu)).collect());
+        }
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() != Some(libc::EINVAL) || words.len() > 1024 {
+            return Err(error);
+        }
+        words.resize(words.len() * 2, 0);
+    }
+}
+
+/// Moves the calling thread to one processor (sched_setaffinity(2)).
+pub(super) fn run_on(cpu: u32) -> io::Result<()> {
+    let mut words = vec![0_u64; cpu as usize / 64 + 1];
+    words[cpu as usize / 64] = 1 << (cpu % 64);
+    // SAFETY: the size is that of the buffer, which is only read.
+    let set =
+        unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, words.len() * size_of::<u64>(), words.as_ptr()) };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -1,0 +1,111 @@
+//! Choosing a source by trying.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::system;
+use crate::error::SourceError;
+use crate::source::Source;
+
+/// The sources that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SourceName {
+    /// Linux: the kernel's process connector. Fork, exec and exit with status of the whole machine. Works in the initial
+    /// pid, user and network namespace, as root or on kernel 6.6 and later as anybody.
+    CnProc,
+}
+
+impl SourceName {
+    /// All of them, in the order in which they are tried.
+    pub const ALL: &[Self] = &[Self::CnProc];
+
+    /// As `--source` takes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CnProc => "cn_proc",
+        }
+    }
+}
+
+impl fmt::Display for SourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for SourceName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.iter().copied().find(|name| name.as_str() == text);
+        found.ok_or_else(|| format!("no source {text:?}; there is: {}", Self::ALL.map_names()))
+    }
+}
+
+trait Names {
+    fn map_names(&self) -> String;
+}
+
+impl Names for [SourceName] {
+    fn map_names(&self) -> String {
+        self.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Which source, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpenOptions {
+    /// This one and no other; else the first that works.
+    pub source: Option<SourceName>,
+    /// Bytes asked of the kernel for each socket's receive buffer, as an unprivileged program may ask (`SO_RCVBUF`).
+    /// Else as much as is permitted.
+    pub receive_buffer: Option<usize>,
+    /// Over how many sockets the records are spread, a power of two up to 64. Else 1 where the buffer is large, and
+    /// 16 where it is small.
+    pub shards: Option<usize>,
+}
+
+/// No source works here.
+#[derive(Debug)]
+pub struct OpenError {
+    tried: Vec<SourceError>,
+}
+
+impl OpenError {
+    /// Why each that was tried does not.
+    pub fn tried(&self) -> &[SourceError] {
+        &self.tried
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no source of process events works here")?;
+        self.tried.iter().try_for_each(|error| write!(f, "\n  {error}"))
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// Opens the first source that works here, found by trying and not by versions or settings.
+///
+/// # Errors
+/// None works; the error says why not of each.
+pub fn open(options: &OpenOptions) -> Result<Box<dyn Source>, OpenError> {
+    let mut tried = Vec::new();
+    for &name in SourceName::ALL {
+        if options.source.is_some_and(|wanted| wanted != name) {
+            continue;
+        }
+        match system::open(name, options) {
+            Ok(source) => {
+                tracing::debug!(source = source.name(), capabilities = ?source.capabilities(), "opened");
+                return Ok(source);
+            }
+            Err(error) => tried.push(error),
+        }
+    }
+    Err(OpenError { tried })
+}
