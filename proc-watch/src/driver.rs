@@ -100,7 +100,10 @@ async fn drive(reactor: Reactor, works: Arc<AtomicBool>, mut open: watch::Receiv
 }
 
 /// The reactor's descriptor, duplicated: one and the same can be registered once with each runtime only.
+#[expect(unsafe_code, reason = "tokio cannot know that a descriptor stays open while it is registered")]
 fn readable(reactor: &Reactor) -> io::Result<AsyncFd<OwnedFd>> {
     let fd = reactor.as_fd().try_clone_to_owned()?;
-    AsyncFd::with_interest(fd, Interest::READABLE)
+    // SAFETY: an OwnedFd gives the same open descriptor for as long as it lives, and the AsyncFd owns it.
+    let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+    registered.map_err(io::Error::from)
 }

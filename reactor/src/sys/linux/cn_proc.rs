@@ -378,7 +378,7 @@ fn listen(options: &OpenOptions) -> Result<Socket, SourceError> {
         match answer {
             Some(0) => return Ok(socket),
             Some(error) => {
-                let error = io::Error::from_raw_os_error(error.cast_signed());
+                let error = io::Error::from_raw_os_error(error as i32);
                 return Err(failed("listening", "it takes root, or kernel 6.6 or later")(error));
             }
             // The answer may have been dropped with others.

@@ -89,7 +89,7 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Message> {
         PROC_EVENT_EXIT => What::Change(Change::Exit {
             process: data(1)?,
             thread: data(0)?,
-            status: Some(data(2)?.cast_signed()),
+            status: Some(data(2)? as i32),
             // Absent before Linux 4.18.
             parent: data(5).unwrap_or(0),
         }),

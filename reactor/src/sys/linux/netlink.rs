@@ -67,7 +67,7 @@ impl Socket {
     pub(super) fn send(&self, bytes: &[u8]) -> io::Result<()> {
         // SAFETY: the length is that of the buffer. A netlink socket without a peer sends to the kernel.
         let sent = unsafe { libc::send(self.fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
-        if sent == bytes.len().cast_signed() { Ok(()) } else { Err(io::Error::last_os_error()) }
+        if usize::try_from(sent) == Ok(bytes.len()) { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
     /// Asks for a receive buffer as anybody may; the kernel caps it at net.core.rmem_max and doubles it.

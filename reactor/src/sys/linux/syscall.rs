@@ -7,7 +7,7 @@ use std::io;
 pub(crate) fn thread_id() -> u32 {
     // SAFETY: takes nothing and cannot fail.
     let tid = unsafe { libc::gettid() };
-    tid.cast_unsigned()
+    tid as u32
 }
 
 /// Nanoseconds of `CLOCK_MONOTONIC` (clock_gettime(2)), the clock of the kernel's process records.
@@ -24,7 +24,7 @@ fn clock(id: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a timespec to be written; the clocks named above always exist.
     unsafe { libc::clock_gettime(id, &raw mut time) };
-    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// Clock ticks a second, the unit of start times in /proc (sysconf(3)).
