@@ -36,12 +36,12 @@ mod watcher;
 
 pub use command::{Child, Spawn};
 pub use error::{AttachError, SpawnError};
-pub use proc_reactor::{
-    Capabilities, Event, EventKind, ExitStatus, Field, Member, Metadata, Missing, OpenError, ParseProcIdError, ProcId,
-    SourceError, SourceName, Stats, Time, signal_name,
-};
 #[cfg(feature = "sim")]
 pub use proc_reactor::source::sim;
+pub use proc_reactor::{
+    Capabilities, Event, EventKind, ExitStatus, Field, Member, Metadata, Missing, OpenError,
+    ParseProcIdError, ProcId, SourceError, SourceName, Stats, Time, signal_name,
+};
 pub use stream::Events;
 pub use tokio::process::Command;
 pub use tree::{Process, Tree};

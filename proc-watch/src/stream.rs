@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::stream::{FusedStream, Stream};
-use proc_reactor::{Event, ProcId, Readiness, Reader};
+use proc_reactor::{Event, ProcId, Reader, Readiness};
 
 use crate::watcher::Inner;
 

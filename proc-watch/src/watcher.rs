@@ -98,7 +98,9 @@ pub enum WatcherError {
     #[error(transparent)]
     Source(SourceError),
     /// The guard thread could not be started.
-    #[error("the guard thread could not be started: {0}; raise the limits of processes and open files (ulimit -u, -n)")]
+    #[error(
+        "the guard thread could not be started: {0}; raise the limits of processes and open files (ulimit -u, -n)"
+    )]
     Guard(#[source] std::io::Error),
 }
 

@@ -169,7 +169,12 @@ impl fmt::Display for Event {
             EventKind::Exit { status } => write!(f, "{} {status}", self.id),
             EventKind::Found { metadata } => write!(f, "{} found {metadata}", self.id),
             EventKind::Gap { count, living } => {
-                write!(f, "{} gap: {count} events were not read in time, {} processes live", self.id, living.len())
+                write!(
+                    f,
+                    "{} gap: {count} events were not read in time, {} processes live",
+                    self.id,
+                    living.len()
+                )
             }
             EventKind::Lost { count, exact } => {
                 let at_least = if *exact { "" } else { "at least " };

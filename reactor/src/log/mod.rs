@@ -9,8 +9,8 @@ use slab::Slab;
 use crate::Event;
 use crate::event::EventKind;
 
-pub(crate) use cursor::CursorKey;
 use cursor::Cursor;
+pub(crate) use cursor::CursorKey;
 
 /// The events of one tracked tree, from the oldest that some reader still has to read. Numbered from 0; `first`
 /// is the number of the oldest kept.

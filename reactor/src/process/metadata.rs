@@ -60,9 +60,10 @@ impl Metadata {
             + path(&self.exe)
             + path(&self.cwd)
             + self.comm.as_ref().map_or(0, |comm| comm.len())
-            + self.argv.as_ref().map_or(0, |argv| {
-                argv.iter().map(|arg| arg.len() + size_of::<OsString>()).sum::<usize>()
-            })
+            + self
+                .argv
+                .as_ref()
+                .map_or(0, |argv| argv.iter().map(|arg| arg.len() + size_of::<OsString>()).sum::<usize>())
     }
 }
 

@@ -210,7 +210,8 @@ impl Table {
             if process.threads.contains(pid, thread) {
                 // Older than the birth: an exit of somebody before. Older than the exec: the record of a thread
                 // that the exec ended, overtaken by that of the exec. Neither is an end of this process.
-                let too_old = time < process.last_exec || (process.origin == Origin::Born && time < process.start);
+                let too_old =
+                    time < process.last_exec || (process.origin == Origin::Born && time < process.start);
                 if too_old {
                     return None;
                 }

@@ -57,7 +57,11 @@ impl Turn {
     }
 
     /// When each of those last ran a program, to be compared once more after what is queued has been applied.
-    fn generation(&self, shared: &Shared, read: &FxHashMap<ProcId, SharedMetadata>) -> FxHashMap<ProcId, u64> {
+    fn generation(
+        &self,
+        shared: &Shared,
+        read: &FxHashMap<ProcId, SharedMetadata>,
+    ) -> FxHashMap<ProcId, u64> {
         let state = shared.state.lock();
         let last_exec = |id: &ProcId| Some((*id, state.table.get(state.table.find(*id)?).last_exec));
         read.keys().filter_map(last_exec).collect()
@@ -82,7 +86,8 @@ impl Turn {
     fn adopt(&mut self, shared: &Shared) {
         let orphans: Vec<ProcId> = {
             let state = shared.state.lock();
-            let orphaned = |parent: Option<ProcId>| parent.is_some_and(|parent| state.table.find(parent).is_none());
+            let orphaned =
+                |parent: Option<ProcId>| parent.is_some_and(|parent| state.table.find(parent).is_none());
             let orphans = state.table.iter().filter(|(_, process)| orphaned(process.parent));
             orphans.map(|(_, process)| process.id).collect()
         };
@@ -140,7 +145,11 @@ fn descendants(state: &State, root: ProcId) -> Vec<Member> {
             tree.push(member);
             continue;
         }
-        for parent in process.parent.into_iter().chain(process.adopted.filter(|adopted| Some(*adopted) != process.parent)) {
+        for parent in process
+            .parent
+            .into_iter()
+            .chain(process.adopted.filter(|adopted| Some(*adopted) != process.parent))
+        {
             children.entry(parent).or_default().push(member);
         }
     }

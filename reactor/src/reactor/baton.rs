@@ -20,7 +20,9 @@ impl<T> Baton<T> {
     /// Asks for a turn: runs `work` here, or leaves it to the one who is at it. `work` says whether it is to be
     /// called again at once. False if it was left to another.
     pub(crate) fn request(&self, mut work: impl FnMut(&mut T)) -> bool {
-        self.wanted.store(true, Ordering::Relaxed);
+        // A read-modify-write, not a store: whoever takes the note then sees what all those left it for who wrote
+        // it, also those whose note this one overwrites. (Found by loom with a store.)
+        self.wanted.swap(true, Ordering::AcqRel);
         let mut worked = false;
         loop {
             // Between the note and the try: with the fence below it makes sure that either the holder sees the
@@ -50,6 +52,35 @@ impl<T> Baton<T> {
         fence(Ordering::SeqCst);
         if self.wanted.load(Ordering::Acquire) {
             self.request(work);
+        }
+    }
+}
+
+/// Batons with a fault, for the checker to find.
+#[cfg(all(test, proc_reactor_loom))]
+impl<T> Baton<T> {
+    pub(crate) fn request_noted_by_a_store(&self, mut work: impl FnMut(&mut T)) {
+        self.wanted.store(true, Ordering::Release);
+        loop {
+            fence(Ordering::SeqCst);
+            let Some(mut inner) = self.inner.try_lock() else { return };
+            while self.wanted.swap(false, Ordering::AcqRel) {
+                work(&mut inner);
+            }
+            drop(inner);
+            fence(Ordering::SeqCst);
+            if !self.wanted.load(Ordering::Acquire) {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn request_without_looking_back(&self, mut work: impl FnMut(&mut T)) {
+        self.wanted.swap(true, Ordering::AcqRel);
+        fence(Ordering::SeqCst);
+        let Some(mut inner) = self.inner.try_lock() else { return };
+        while self.wanted.swap(false, Ordering::AcqRel) {
+            work(&mut inner);
         }
     }
 }

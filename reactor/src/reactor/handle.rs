@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::{AttachError, SourceError};
+use crate::process::track::RootKey;
 use crate::reactor::attach::follow_tree;
 use crate::reactor::baton::Baton;
 use crate::reactor::reconcile::PopulateError;
@@ -13,7 +14,6 @@ use crate::reactor::state::State;
 use crate::reactor::turn::{Turn, wake};
 use crate::source::{Capabilities, Source};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
-use crate::process::track::RootKey;
 use crate::{Event, EventKind, ExitStatus, sys};
 
 /// Follows processes through one [`Source`].
@@ -143,7 +143,8 @@ impl Reactor {
         let name = source.name();
         let failed = |call, advice| move |error| SourceError::Call { source_name: name, call, error, advice };
         let fd = source.fd().try_clone_to_owned();
-        let fd = fd.map_err(failed("duplicating its descriptor", "raise the limit of open files (ulimit -n)"))?;
+        let fd =
+            fd.map_err(failed("duplicating its descriptor", "raise the limit of open files (ulimit -n)"))?;
         let capabilities = source.capabilities();
         let me = std::process::id();
         let shared = Shared {
@@ -235,12 +236,22 @@ impl AsFd for Reactor {
 }
 
 impl mio::event::Source for Reactor {
-    fn register(&mut self, registry: &mio::Registry, token: mio::Token, interests: mio::Interest) -> io::Result<()> {
+    fn register(
+        &mut self,
+        registry: &mio::Registry,
+        token: mio::Token,
+        interests: mio::Interest,
+    ) -> io::Result<()> {
         use std::os::fd::AsRawFd;
         mio::unix::SourceFd(&self.shared.fd.as_raw_fd()).register(registry, token, interests)
     }
 
-    fn reregister(&mut self, registry: &mio::Registry, token: mio::Token, interests: mio::Interest) -> io::Result<()> {
+    fn reregister(
+        &mut self,
+        registry: &mio::Registry,
+        token: mio::Token,
+        interests: mio::Interest,
+    ) -> io::Result<()> {
         use std::os::fd::AsRawFd;
         mio::unix::SourceFd(&self.shared.fd.as_raw_fd()).reregister(registry, token, interests)
     }
@@ -281,7 +292,8 @@ impl Spawning {
             state.roots.news(&mut wakes);
             drop(state);
             wake(wakes);
-            Reader::of(&shared, self.key).expect("a tree that was claimed a moment ago, with nobody to remove it")
+            Reader::of(&shared, self.key)
+                .expect("a tree that was claimed a moment ago, with nobody to remove it")
         })
     }
 }

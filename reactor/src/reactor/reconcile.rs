@@ -51,7 +51,12 @@ impl Turn {
         let begun = self.source.now();
         let mut since = Vec::new();
         let loss = self.source.settle(&mut since)?;
-        tracing::warn!(source = self.source.name(), count = loss.count, exact = loss.exact, "records were lost");
+        tracing::warn!(
+            source = self.source.name(),
+            count = loss.count,
+            exact = loss.exact,
+            "records were lost"
+        );
         self.announce_loss(shared, begun, loss);
         let before = shared.state.lock().table.births();
         self.apply_suspiciously(shared, &since, before);
@@ -210,15 +215,23 @@ impl Turn {
             let mut state = shared.state.lock();
             state.wall_offset = wall_offset;
             let state = &mut *state;
-            let old: Vec<_> = state.table.iter().filter(|(_, process)| process.id.birth() <= known).map(|(slot, _)| slot).collect();
+            let old: Vec<_> = state
+                .table
+                .iter()
+                .filter(|(_, process)| process.id.birth() <= known)
+                .map(|(slot, _)| slot)
+                .collect();
             for slot in old {
                 let process = state.table.get_mut(slot);
                 let pid = process.id.pid();
                 let listed = list.get(&pid).filter(|listed| same_start(process, listed.start));
                 match listed {
-                    Some(listed) if !listed.is_zombie() => process.threads = Threads::read(pid, &listed.threads),
+                    Some(listed) if !listed.is_zombie() => {
+                        process.threads = Threads::read(pid, &listed.threads)
+                    }
                     zombie => {
-                        let status = zombie.and_then(|zombie| zombie.status).or_else(|| last_status(pid, meanwhile));
+                        let status =
+                            zombie.and_then(|zombie| zombie.status).or_else(|| last_status(pid, meanwhile));
                         let process = state.table.remove(slot);
                         let status = status.map_or(ExitStatus::Unknown, ExitStatus::from_wait_status);
                         state.exit(&process, status, time);
@@ -250,7 +263,8 @@ impl Turn {
                 found = inherit(state);
             }
         }
-        let found: Vec<_> = found.into_iter().map(|(id, track)| (id, track, self.source.inspect(id.pid()))).collect();
+        let found: Vec<_> =
+            found.into_iter().map(|(id, track)| (id, track, self.source.inspect(id.pid()))).collect();
         // What was read counts only if nothing that makes it doubtful was queued before the reading was over.
         let mut after = Vec::new();
         if !found.is_empty() && !self.overrun {

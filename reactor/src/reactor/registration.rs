@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::task::Waker;
 
+use crate::ProcId;
 use crate::event::{Event, EventKind, Member, Time};
 use crate::log::{CursorKey, Read};
 use crate::process::track::RootKey;
 use crate::reactor::handle::{Reactor, Shared};
 use crate::reactor::waker::WakeSlot;
 use crate::sync::Arc;
-use crate::ProcId;
 
 /// Reads the events of one tree. A clone reads the same events from the same place on.
 ///

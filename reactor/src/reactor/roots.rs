@@ -90,7 +90,11 @@ impl Roots {
         Some(root)
     }
 
-    pub(crate) fn subscribe(&mut self, key: RootKey, like: Option<CursorKey>) -> Option<(CursorKey, Arc<WakeSlot>)> {
+    pub(crate) fn subscribe(
+        &mut self,
+        key: RootKey,
+        like: Option<CursorKey>,
+    ) -> Option<(CursorKey, Arc<WakeSlot>)> {
         let root = self.get_mut(key)?;
         let cursor = match like {
             Some(other) => root.log.subscribe_like(other),
@@ -102,7 +106,11 @@ impl Roots {
     }
 
     /// Takes a reader off; the tree goes with its last one. What is returned is dropped where no lock is held.
-    pub(crate) fn unsubscribe(&mut self, key: RootKey, cursor: CursorKey) -> (Option<Arc<WakeSlot>>, Option<Root>) {
+    pub(crate) fn unsubscribe(
+        &mut self,
+        key: RootKey,
+        cursor: CursorKey,
+    ) -> (Option<Arc<WakeSlot>>, Option<Root>) {
         let Some(root) = self.get_mut(key) else { return (None, None) };
         let place = root.readers.iter().position(|(reader, _)| *reader == cursor);
         let wake = place.map(|place| root.readers.swap_remove(place).1);

@@ -71,7 +71,9 @@ impl State {
     fn fork(&mut self, parent: u32, thread: u32, child: u32, time: u64) {
         let spawner = if parent == self.me { self.spawners.get(&thread).copied() } else { None };
         let parent_slot = match self.table.newest(parent) {
-            None if spawner.is_some() => Some(self.table.insert(parent, None, Origin::Found, 0, Threads::Leader)),
+            None if spawner.is_some() => {
+                Some(self.table.insert(parent, None, Origin::Found, 0, Threads::Leader))
+            }
             known => known,
         };
         let mut track = parent_slot.and_then(|slot| self.table.get(slot).track.clone());
@@ -220,7 +222,9 @@ impl State {
     /// Whether some tree that wants metadata follows `slot`.
     fn wants_metadata(&self, slot: usize) -> bool {
         let track = self.table.get(slot).track.as_ref();
-        track.is_some_and(|track| track.roots().iter().any(|&key| self.roots.get(key).is_some_and(|root| root.metadata)))
+        track.is_some_and(|track| {
+            track.roots().iter().any(|&key| self.roots.get(key).is_some_and(|root| root.metadata))
+        })
     }
 
     /// The execs in `batch`, by index, whose metadata somebody wants, though nothing of the batch has been
@@ -259,7 +263,8 @@ impl State {
     /// Processes in the table that a live tree follows.
     pub(crate) fn tracked(&self) -> usize {
         let live = |key: &RootKey| self.roots.get(*key).is_some();
-        let followed = |process: &Process| process.track.as_ref().is_some_and(|track| track.roots().iter().any(live));
+        let followed =
+            |process: &Process| process.track.as_ref().is_some_and(|track| track.roots().iter().any(live));
         self.table.iter().filter(|(_, process)| followed(process)).count()
     }
 }
@@ -293,7 +298,12 @@ mod tests {
     fn nobody_before_its_parent() {
         let id = |birth| ProcId::new(100 - birth as u32, birth);
         let member = |birth, parent: Option<u64>| Member { id: id(birth), parent: parent.map(id) };
-        let sorted = parents_first(vec![member(1, Some(3)), member(2, Some(1)), member(3, Some(9)), member(4, Some(3))]);
+        let sorted = parents_first(vec![
+            member(1, Some(3)),
+            member(2, Some(1)),
+            member(3, Some(9)),
+            member(4, Some(3)),
+        ]);
         let births: Vec<_> = sorted.iter().map(|member| member.id.birth()).collect();
         assert_eq!(births, [3, 1, 4, 2]);
     }

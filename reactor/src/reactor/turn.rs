@@ -134,7 +134,12 @@ impl Turn {
     }
 
     /// Asks the system how processes ended whose threads ended differently, and tells their ends.
-    pub(crate) fn resolve(&mut self, shared: &Shared, contested: Vec<Contested>, wakes: &mut Vec<Arc<WakeSlot>>) {
+    pub(crate) fn resolve(
+        &mut self,
+        shared: &Shared,
+        contested: Vec<Contested>,
+        wakes: &mut Vec<Arc<WakeSlot>>,
+    ) {
         let resolved: Vec<_> = contested
             .into_iter()
             .map(|contested| {

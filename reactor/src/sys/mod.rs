@@ -1,9 +1,9 @@
 //! What is particular to a system: its sources, and the few calls that the rest needs.
 
+mod open;
 #[cfg_attr(target_os = "linux", path = "linux/mod.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "shell.rs")]
 mod system;
-mod open;
 
 pub use open::{OpenError, OpenOptions, SourceName, open};
 pub(crate) use system::{monotonic, thread_id};

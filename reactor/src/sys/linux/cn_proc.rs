@@ -56,17 +56,24 @@ impl CnProc {
         let first = listen(options)?;
         let granted = first.receive_buffer().map_err(failed("asking for the buffer's size", ""))?;
         let enough = granted >= ENOUGH_BUFFER;
-        let shards = options.shards.unwrap_or(if enough { 1 } else { SHARDS }).clamp(1, MAX_SHARDS).next_power_of_two();
+        let shards = options
+            .shards
+            .unwrap_or(if enough { 1 } else { SHARDS })
+            .clamp(1, MAX_SHARDS)
+            .next_power_of_two();
         let mut sockets = vec![first];
         while sockets.len() < shards {
             sockets.push(listen(options)?);
         }
         if shards > 1 {
             for (shard, socket) in sockets.iter().enumerate() {
-                socket.keep_shard(shard as u8, shards as u8).map_err(failed("filtering by sequence number", ""))?;
+                socket
+                    .keep_shard(shard as u8, shards as u8)
+                    .map_err(failed("filtering by sequence number", ""))?;
             }
         }
-        let gate = if shards > 1 { Some(Gate::over(&sockets).map_err(failed("epoll", OPEN_FILES))?) } else { None };
+        let gate =
+            if shards > 1 { Some(Gate::over(&sockets).map_err(failed("epoll", OPEN_FILES))?) } else { None };
         let mut source = Self {
             sockets,
             gate,
@@ -85,7 +92,8 @@ impl CnProc {
     /// Drops everything up to a mark on each processor, which is where the accounts begin.
     fn find_base_line(&mut self) -> Result<(), SourceError> {
         for _ in 0..ATTEMPTS {
-            let marks = marker::mark_all().map_err(failed("making the marking thread", "raise the limit of processes"))?;
+            let marks = marker::mark_all()
+                .map_err(failed("making the marking thread", "raise the limit of processes"))?;
             let mut seen = Vec::new();
             let shards = self.sockets.len() as u32;
             for (shard, socket) in self.sockets.iter().enumerate() {
@@ -354,17 +362,21 @@ fn listen(options: &OpenOptions) -> Result<Socket, SourceError> {
     })?;
     let sized = match options.receive_buffer {
         Some(bytes) => socket.set_receive_buffer(bytes),
-        None => socket.force_receive_buffer(FORCED_BUFFER).or_else(|_| socket.set_receive_buffer(WANTED_BUFFER)),
+        None => {
+            socket.force_receive_buffer(FORCED_BUFFER).or_else(|_| socket.set_receive_buffer(WANTED_BUFFER))
+        }
     };
     sized.map_err(failed("sizing the receive buffer", ""))?;
     socket.bind().map_err(failed("bind", "it takes root, or kernel 6.6 or later"))?;
     for _ in 0..ATTEMPTS {
         let number = nonce();
-        socket.send(&message::request(Request::Listen, number)).map_err(|error| match error.raw_os_error() {
-            Some(libc::ECONNREFUSED) => {
-                failed("asking to listen", "it is heard in the initial network namespace only")(error)
+        socket.send(&message::request(Request::Listen, number)).map_err(|error| {
+            match error.raw_os_error() {
+                Some(libc::ECONNREFUSED) => {
+                    failed("asking to listen", "it is heard in the initial network namespace only")(error)
+                }
+                _ => failed("asking to listen", "it takes root, or kernel 6.6 or later")(error),
             }
-            _ => failed("asking to listen", "it takes root, or kernel 6.6 or later")(error),
         })?;
         // The kernel answers before the call returns, or not at all: there is nothing to wait for.
         let mut answer = None;

@@ -44,9 +44,14 @@ pub(super) struct Message {
 pub(super) enum What {
     Change(Change),
     /// A thread was renamed: our marker, if it is ours.
-    Renamed { thread: u32 },
+    Renamed {
+        thread: u32,
+    },
     /// The kernel's answer to a request whose number was one less than this.
-    Answer { acknowledges: u32, error: u32 },
+    Answer {
+        acknowledges: u32,
+        error: u32,
+    },
     /// Something that we do not follow (user ids, sessions, tracing, core dumps). It still counts in the sequence.
     Other,
 }
@@ -136,7 +141,10 @@ mod tests {
         let exit = encode(0, 0, 0, PROC_EVENT_EXIT, &[21, 10, 0x2a00, u32::MAX, 0, 5]);
         let change = Change::Exit { process: 10, thread: 21, status: Some(0x2a00), parent: 5 };
         assert_eq!(what(&exit), What::Change(change));
-        assert_eq!(what(&encode(0, 0, 0, PROC_EVENT_EXEC, &[10, 10])), What::Change(Change::Exec { process: 10 }));
+        assert_eq!(
+            what(&encode(0, 0, 0, PROC_EVENT_EXEC, &[10, 10])),
+            What::Change(Change::Exec { process: 10 })
+        );
         assert_eq!(what(&encode(0, 0, 0, PROC_EVENT_COMM, &[10, 10])), What::Renamed { thread: 10 });
         assert_eq!(what(&encode(0, 0, 0, 4, &[10, 10])), What::Other);
     }

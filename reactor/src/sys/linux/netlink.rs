@@ -103,7 +103,8 @@ impl Socket {
     pub(super) fn keep_shard(&self, shard: u8, shards: u8) -> io::Result<()> {
         // The sequence number's least significant byte, in memory order.
         let low = if cfg!(target_endian = "little") { SEQUENCE } else { SEQUENCE + 3 };
-        let statement = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
+        let statement =
+            |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
         let mut program = [
             statement(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, low),
             statement(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, u32::from(shards - 1)),
@@ -135,7 +136,10 @@ impl Socket {
         // SAFETY: an all-zero mmsghdr is a valid value: integers and null pointers.
         let mut headers: [libc::mmsghdr; BATCH] = unsafe { zeroed() };
         let mut vectors = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; BATCH];
-        let slots = headers.iter_mut().zip(&mut vectors).zip(mailbox.buffers.iter_mut().zip(mailbox.senders.iter_mut()));
+        let slots = headers
+            .iter_mut()
+            .zip(&mut vectors)
+            .zip(mailbox.buffers.iter_mut().zip(mailbox.senders.iter_mut()));
         for ((header, vector), (buffer, sender)) in slots {
             vector.iov_base = buffer.as_mut_ptr().cast();
             vector.iov_len = DATAGRAM;
@@ -156,7 +160,8 @@ impl Socket {
             )
         };
         let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
-        for ((header, buffer), sender) in headers.iter().zip(mailbox.buffers.iter()).zip(mailbox.senders.iter()).take(received)
+        for ((header, buffer), sender) in
+            headers.iter().zip(mailbox.buffers.iter()).zip(mailbox.senders.iter()).take(received)
         {
             // Anybody may send to a netlink socket. The kernel's own address is 0.
             if sender.nl_pid == 0 {
@@ -189,7 +194,8 @@ impl Gate {
             let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
             let socket = socket.fd.as_raw_fd();
             // SAFETY: both descriptors are open, the event is only read.
-            let added = unsafe { libc::epoll_ctl(fd.as_raw_fd(), libc::EPOLL_CTL_ADD, socket, &raw mut event) };
+            let added =
+                unsafe { libc::epoll_ctl(fd.as_raw_fd(), libc::EPOLL_CTL_ADD, socket, &raw mut event) };
             check(added)?;
         }
         Ok(Self { fd })

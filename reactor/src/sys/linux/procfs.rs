@@ -24,12 +24,19 @@ pub(super) fn pids() -> io::Result<Vec<u32>> {
 pub(super) fn look(pid: u32) -> io::Result<Option<Living>> {
     let Some(text) = gone_is_none(fs::read(format!("/proc/{pid}/stat")))? else { return Ok(None) };
     let Some(stat) = Stat::parse(&text) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat is not as proc(5) says")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("/proc/{pid}/stat is not as proc(5) says"),
+        ));
     };
     let alone = stat.threads == 1 && !stat.is_dead();
     let threads = if alone { vec![pid] } else { threads(pid)? };
     let threads: Vec<u32> = threads.into_iter().filter(|thread| *thread != pid || !stat.is_dead()).collect();
-    let status = if threads.is_empty() { stat.exit_code.filter(|code| *code != 0 || may_look_into(pid)) } else { None };
+    let status = if threads.is_empty() {
+        stat.exit_code.filter(|code| *code != 0 || may_look_into(pid))
+    } else {
+        None
+    };
     Ok(Some(Living { pid, parent: stat.parent, start: stat.start_monotonic(), threads, status }))
 }
 
@@ -41,7 +48,9 @@ fn may_look_into(pid: u32) -> bool {
 
 /// Living threads; a dead leader is among them as long as others live, and the caller knows better.
 fn threads(pid: u32) -> io::Result<Vec<u32>> {
-    let Some(entries) = gone_is_none(fs::read_dir(format!("/proc/{pid}/task")))? else { return Ok(Vec::new()) };
+    let Some(entries) = gone_is_none(fs::read_dir(format!("/proc/{pid}/task")))? else {
+        return Ok(Vec::new());
+    };
     let mut threads = Vec::new();
     for entry in entries {
         let Some(entry) = gone_is_none(entry)? else { break };
@@ -55,7 +64,11 @@ fn threads(pid: u32) -> io::Result<Vec<u32>> {
 fn gone_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }

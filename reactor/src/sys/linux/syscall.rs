@@ -70,8 +70,9 @@ pub(super) fn run_on(cpu: u32) -> io::Result<()> {
     let mut words = vec![0_u64; cpu as usize / 64 + 1];
     words[cpu as usize / 64] = 1 << (cpu % 64);
     // SAFETY: the size is that of the buffer, which is only read.
-    let set =
-        unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, words.len() * size_of::<u64>(), words.as_ptr()) };
+    let set = unsafe {
+        libc::syscall(libc::SYS_sched_setaffinity, 0, words.len() * size_of::<u64>(), words.as_ptr())
+    };
     if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
