@@ -25,14 +25,14 @@ use crate::{ExitStatus, ProcId};
 
 /// The scenarios that there are, with the executions that each took at a preemption bound of 2 (more without one).
 const SCENARIOS: &[(&str, usize)] = &[
-    ("turn x turn", 58),
-    ("turn x turn x turn", 899),
-    ("turn x take", 21),
-    ("wake x poll", 11),
-    ("exit x read", 12),
-    ("fork x unsubscribe", 13),
-    ("claim x turn", 21),
-    ("attach x exit", 5),
+    ("turn x turn", 86),
+    ("turn x turn x turn", 1252),
+    ("turn x take", 33),
+    ("wake x poll", 14),
+    ("exit x read", 22),
+    ("fork x unsubscribe", 16),
+    ("claim x turn", 33),
+    ("attach x exit", 6),
 ];
 
 /// Runs a scenario and holds the number of executions against what it was.
