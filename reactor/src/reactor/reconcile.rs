@@ -41,8 +41,7 @@ impl Turn {
     pub(crate) fn populate(&mut self, shared: &Shared) -> Result<(), PopulateError> {
         let mut meanwhile = Vec::new();
         let (list, _) = self.list(shared, &mut meanwhile)?;
-        let wakes = self.merge(shared, &list, 0, &meanwhile);
-        wake(wakes);
+        self.merge(shared, &list, 0, &meanwhile);
         Ok(())
     }
 
@@ -68,8 +67,7 @@ impl Turn {
                 if more.count > 0 {
                     self.announce_loss(shared, begun, more);
                 }
-                let wakes = self.merge(shared, &list, known, &meanwhile);
-                wake(wakes);
+                self.merge(shared, &list, known, &meanwhile);
             }
             Err(PopulateError::Source(error)) => return Err(error),
             Err(PopulateError::Census(error)) => {
@@ -201,13 +199,7 @@ impl Turn {
     }
 
     /// Steps 4 and 5. Processes with a birth number up to `known` are held against the list.
-    fn merge(
-        &mut self,
-        shared: &Shared,
-        list: &List,
-        known: u64,
-        meanwhile: &[Stamped],
-    ) -> Vec<Arc<crate::reactor::waker::WakeSlot>> {
+    fn merge(&mut self, shared: &Shared, list: &List, known: u64, meanwhile: &[Stamped]) {
         let time = self.source.now();
         let wall_offset = shared.wall_offset(time);
         let mut found = Vec::new();
@@ -270,7 +262,6 @@ impl Turn {
         if !found.is_empty() && !self.overrun {
             self.collect_quietly(&mut after);
         }
-        let mut wakes = Vec::new();
         let contested = {
             let mut state = shared.state.lock();
             for (id, track, metadata) in found {
@@ -283,13 +274,9 @@ impl Turn {
             for stamped in meanwhile.iter().chain(&after) {
                 state.apply(stamped, None);
             }
-            state.roots.news(&mut wakes);
             std::mem::take(&mut state.contested)
         };
-        if !contested.is_empty() {
-            self.resolve(shared, contested, &mut wakes);
-        }
-        wakes
+        self.resolve(shared, contested);
     }
 
     fn collect_quietly(&mut self, out: &mut Vec<Stamped>) {

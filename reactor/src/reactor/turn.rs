@@ -114,32 +114,30 @@ impl Turn {
     /// Applies the batch and wakes who has news.
     fn apply(&mut self, shared: &Shared, metadata: &mut FxHashMap<usize, SharedMetadata>) {
         let wall_offset = shared.wall_offset(self.source.now());
+        let mut wakes = Vec::new();
+        let batch = std::mem::take(&mut self.batch);
         let mut state = shared.state.lock();
         state.wall_offset = wall_offset;
-        for (index, stamped) in self.batch.iter().enumerate() {
+        for (index, stamped) in batch.iter().enumerate() {
             let metadata = if metadata.is_empty() { None } else { metadata.remove(&index) };
             state.apply(stamped, metadata);
+            if !state.contested.is_empty() {
+                // Asking the system is no work for under the lock, and what follows is told after.
+                let contested = std::mem::take(&mut state.contested);
+                drop(state);
+                self.resolve(shared, contested);
+                state = shared.state.lock();
+            }
         }
+        state.roots.news(&mut wakes);
+        drop(state);
+        self.batch = batch;
         self.batch.clear();
-        let contested = std::mem::take(&mut state.contested);
-        let mut wakes = Vec::new();
-        if contested.is_empty() {
-            state.roots.news(&mut wakes);
-            drop(state);
-        } else {
-            drop(state);
-            self.resolve(shared, contested, &mut wakes);
-        }
         wake(wakes);
     }
 
     /// Asks the system how processes ended whose threads ended differently, and tells their ends.
-    pub(crate) fn resolve(
-        &mut self,
-        shared: &Shared,
-        contested: Vec<Contested>,
-        wakes: &mut Vec<Arc<WakeSlot>>,
-    ) {
+    pub(crate) fn resolve(&mut self, shared: &Shared, contested: Vec<Contested>) {
         let resolved: Vec<_> = contested
             .into_iter()
             .map(|contested| {
@@ -154,11 +152,14 @@ impl Turn {
         for (contested, status) in &resolved {
             state.exit(&contested.process, *status, contested.time);
         }
-        state.roots.news(wakes);
     }
 
     /// The source is broken: all streams say so and end.
     fn fail(&mut self, shared: &Shared, error: SourceError) {
+        // What was drained before is told before.
+        self.apply(shared, &mut FxHashMap::default());
+        std::mem::swap(&mut self.batch, &mut self.ahead);
+        self.apply(shared, &mut FxHashMap::default());
         tracing::error!(source = self.source.name(), %error, "the source failed; all streams end");
         self.failed = true;
         let time = self.source.now();
