@@ -41,7 +41,7 @@ pub(super) struct CnProc {
     sockets: Vec<Socket>,
     gate: Option<Gate>,
     mailbox: Mailbox,
-    ledger: Ledger,
+    pub(super) ledger: Ledger,
     order: DoubleSnapshot<Stamped>,
     second: Vec<(u64, Stamped)>,
     /// A buffer was full, and what came after has not been asked for yet.
@@ -94,19 +94,26 @@ impl CnProc {
         for _ in 0..ATTEMPTS {
             let marks = marker::mark_all()
                 .map_err(failed("making the marking thread", "raise the limit of processes"))?;
-            let mut seen = Vec::new();
             let shards = self.sockets.len() as u32;
+            let mut received = Vec::new();
+            let mut found = Vec::new();
             for (shard, socket) in self.sockets.iter().enumerate() {
                 empty(socket, &mut self.mailbox, |message| {
-                    let ours = message.what == What::Renamed { thread: marks.thread };
-                    if ours && message.sequence % shards == shard as u32 {
-                        seen.push((message.cpu, message.sequence));
+                    if message.sequence % shards == shard as u32 {
+                        received.push((message.cpu, message.sequence));
+                        if message.what == (What::Renamed { thread: marks.thread }) {
+                            found.push((message.cpu, message.sequence));
+                        }
                     }
                 })?;
             }
-            if seen.len() >= marks.cpus.len() {
-                for (cpu, sequence) in seen {
+            if found.len() >= marks.cpus.len() {
+                for &(cpu, sequence) in &found {
                     self.ledger.begin_after(cpu, sequence);
+                }
+                // What came after the marks is dropped like what came before, and is no loss: nobody is followed yet.
+                for (cpu, sequence) in received {
+                    self.ledger.received(cpu, sequence);
                 }
                 return Ok(());
             }
@@ -128,10 +135,8 @@ impl CnProc {
         loop {
             let received = sockets[shard].receive(mailbox, |bytes| {
                 let Some(message) = message::parse(bytes) else { return };
-                // Answers to listeners have no place in a sequence; and before it had its filter, a socket got the
-                // records of all shards.
-                let answer = matches!(message.what, What::Answer { .. });
-                if !answer && message.sequence % shards == shard as u32 {
+                // Before it had its filter, a socket got the records of all shards.
+                if message.sequence % shards == shard as u32 {
                     take(message);
                 }
             });

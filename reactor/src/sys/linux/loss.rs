@@ -6,6 +6,9 @@ use rustc_hash::FxHashMap;
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     cpus: FxHashMap<u32, Account>,
+    /// Everything that was received.
+    #[cfg(test)]
+    pub(super) all: Vec<(u32, u32)>,
 }
 
 /// Accounts without a hole are begun anew now and then, long before the numbers wrap.
@@ -31,6 +34,8 @@ impl Ledger {
     /// A message was received. The first of a processor sets its base. True if it is not the one that comes next,
     /// which in a queue of all messages means that some are lost.
     pub(super) fn received(&mut self, cpu: u32, sequence: u32) -> bool {
+        #[cfg(test)]
+        self.all.push((cpu, sequence));
         let account = self.cpus.entry(cpu).or_insert(Account { base: sequence, received: 0, span: 0 });
         let behind = sequence.wrapping_sub(account.base);
         if behind > u32::MAX / 2 {
@@ -57,6 +62,12 @@ impl Ledger {
     /// that was sent before those has been read.
     pub(super) fn settle(&mut self) -> u64 {
         self.cpus.values_mut().map(Account::settle).sum()
+    }
+
+    /// The next number of each processor that has not been accounted for, when all are settled.
+    #[cfg(test)]
+    pub(super) fn next(&self) -> Vec<(u32, u32)> {
+        self.cpus.iter().map(|(cpu, account)| (*cpu, account.base)).collect()
     }
 
     /// The processors that have an account.

@@ -1,6 +1,8 @@
 //! Linux.
 
 mod cn_proc;
+#[cfg(test)]
+mod cn_proc_tests;
 mod loss;
 mod marker;
 mod message;

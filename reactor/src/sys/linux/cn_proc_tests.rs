@@ -1,0 +1,167 @@
+//! The source against the real kernel: completeness, order and the count of losses, with a second socket as witness.
+
+use std::collections::HashSet;
+use std::process::Command;
+
+use super::cn_proc::CnProc;
+use crate::event::{Change, Stamped};
+use crate::source::{Drained, Source};
+use crate::sys::OpenOptions;
+
+/// Tests of this module flood the machine's sockets, and go one by one.
+static ONE_BY_ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+fn open(receive_buffer: Option<usize>, shards: usize) -> Option<CnProc> {
+    match CnProc::open(&OpenOptions { receive_buffer, shards: Some(shards), ..OpenOptions::default() }) {
+        Ok(source) => Some(source),
+        Err(error) => {
+            println!("SKIPPED: {error}");
+            None
+        }
+    }
+}
+
+/// Forks this many short-lived processes, on all processors.
+fn flood(forks: usize) {
+    let script = format!("i=0; while [ $i -lt {} ]; do (:); i=$((i+1)); done", forks / 2);
+    let spawn = || Command::new("sh").args(["-c", &script]).spawn().unwrap();
+    let mut children = [spawn(), spawn()];
+    children.iter_mut().for_each(|child| assert!(child.wait().unwrap().success()));
+}
+
+fn drain(source: &mut CnProc) -> (Vec<Stamped>, Drained) {
+    let mut out = Vec::new();
+    loop {
+        match source.drain(&mut out, usize::MAX).unwrap() {
+            Drained::More => {}
+            end => return (out, end),
+        }
+    }
+}
+
+/// A source with hardly any buffer loses most of a flood; a witness with a large one gets it all. What the first
+/// received and what it says it lost must make up what the witness has seen.
+fn loss_is_exact(shards: usize) {
+    let _one = ONE_BY_ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let Some(mut small) = open(Some(4096), shards) else { return };
+    let Some(mut witness) = open(None, 1) else { return };
+    let allowed = super::syscall::allowed_cpus().unwrap();
+    small.settle(&mut Vec::new()).unwrap();
+    let from = small.ledger.next();
+    flood(1_500);
+    let (_, end) = drain(&mut small);
+    assert_eq!(end, Drained::Overrun, "the flood was too small");
+    // Without the marks nothing more would come, and most of the loss would not show.
+    let loss = small.settle(&mut Vec::new()).unwrap();
+    // Where this program may not run on every processor, nothing can be marked there.
+    let everywhere = small.ledger.cpus().all(|cpu| allowed.contains(&cpu));
+    assert_eq!(loss.exact, everywhere, "{loss:?}");
+    if !everywhere {
+        println!("SKIPPED: the exact count needs all processors, and this program may not run on all");
+        return;
+    }
+    let (_, end) = drain(&mut witness);
+    if end == Drained::Overrun {
+        println!("SKIPPED: the witness has too small a buffer here (net.core.rmem_max)");
+        return;
+    }
+    let within = |cpu: u32, sequence: u32| {
+        let bound = |next: &[(u32, u32)]| next.iter().find(|(of, _)| *of == cpu).map(|(_, next)| *next);
+        let (Some(from), Some(to)) = (bound(&from), bound(&small.ledger.next())) else { return false };
+        sequence.wrapping_sub(from) < to.wrapping_sub(from)
+    };
+    let count = |all: &[(u32, u32)]| {
+        let all: HashSet<(u32, u32)> =
+            all.iter().copied().filter(|(cpu, sequence)| within(*cpu, *sequence)).collect();
+        all.len() as u64
+    };
+    let (received, truth) = (count(&small.ledger.all), count(&witness.ledger.all));
+    println!("{shards} shards: received {received}, lost {}, truth {truth}", loss.count);
+    assert!(loss.count > 0);
+    assert_eq!(received + loss.count, truth);
+}
+
+#[test]
+fn k8_loss_is_exact_to_the_unit() {
+    loss_is_exact(1);
+}
+
+#[test]
+fn k8_loss_is_exact_to_the_unit_over_shards() {
+    loss_is_exact(4);
+}
+
+/// Each process of the flood as it must be told: its birth before its exit, each once.
+fn check_order(changes: &[Stamped]) -> usize {
+    let mut alive = HashSet::new();
+    let mut exits = 0;
+    for stamped in changes {
+        match stamped.change {
+            Change::Fork { child, .. } => assert!(alive.insert(child), "{child} was born twice"),
+            Change::Exec { process } => drop(alive.insert(process)),
+            Change::Exit { process, thread, .. } if process == thread => {
+                exits += usize::from(alive.remove(&process));
+            }
+            _ => {}
+        }
+    }
+    exits
+}
+
+/// The same through one socket and through sixteen: nothing missing, nothing twice, births before exits.
+#[test]
+fn k12_shards_are_put_in_order_again() {
+    let _one = ONE_BY_ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (Some(mut one), Some(mut many)) = (open(None, 1), open(None, 16)) else { return };
+    let (mut from_one, mut from_many) = (Vec::new(), Vec::new());
+    std::thread::scope(|scope| {
+        let flooding = scope.spawn(|| flood(3_000));
+        // Read while they run: afterwards any order would do.
+        while !flooding.is_finished() {
+            from_one.extend(drain(&mut one).0);
+            from_many.extend(drain(&mut many).0);
+        }
+    });
+    from_one.extend(drain(&mut one).0);
+    from_many.extend(drain(&mut many).0);
+    assert!(check_order(&from_one) >= 3_000);
+    assert!(check_order(&from_many) >= 3_000);
+    let births = |changes: &[Stamped]| {
+        let birth = |stamped: &Stamped| matches!(stamped.change, Change::Fork { .. }).then_some(stamped.time);
+        changes.iter().filter_map(birth).collect::<HashSet<u64>>()
+    };
+    // One was opened after the other, and read before it: what both can have is what lies well between.
+    let margin = 5_000_000;
+    let (from, to) = (from_many[0].time + margin, from_one[from_one.len() - 1].time - margin);
+    let between = |times: HashSet<u64>| {
+        times.into_iter().filter(|time| (from..to).contains(time)).collect::<HashSet<_>>()
+    };
+    let (one, many) = (between(births(&from_one)), between(births(&from_many)));
+    assert!(one.len() > 1_000);
+    assert_eq!(one.symmetric_difference(&many).count(), 0, "births that only one of them told");
+}
+
+#[test]
+fn a_closed_source_stops_listening() {
+    let _one = ONE_BY_ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let Some(mut one) = open(None, 1) else { return };
+    drop(open(None, 4));
+    // The other's IGNORE is its own: this one still gets everything.
+    let (_, _) = drain(&mut one);
+    flood(20);
+    assert!(check_order(&drain(&mut one).0) >= 20);
+}
+
+/// Other listeners come and go. What the kernel answers them counts in the sequence like any record.
+#[test]
+fn k8_answers_to_other_listeners_are_no_loss() {
+    let _one = ONE_BY_ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let Some(mut one) = open(None, 1) else { return };
+    for _ in 0..10 {
+        drop(open(None, 2));
+    }
+    let (_, end) = drain(&mut one);
+    assert_eq!(end, Drained::All);
+    let loss = one.settle(&mut Vec::new()).unwrap();
+    assert!(loss.count == 0 || !loss.exact, "nothing was lost: {loss:?}");
+}

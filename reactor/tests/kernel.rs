@@ -1,0 +1,180 @@
+//! The reactor over the real process connector.
+#![cfg(target_os = "linux")]
+
+use std::collections::{HashMap, VecDeque};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use proc_reactor::{
+    Event, EventKind, ExitStatus, OpenOptions, Reactor, Reader, Readiness, TreeOptions, Turned, open,
+};
+
+fn reactor(receive_buffer: Option<usize>) -> Option<Reactor> {
+    let mut options = OpenOptions::default();
+    options.receive_buffer = receive_buffer;
+    options.shards = receive_buffer.map(|_| 1);
+    match open(&options) {
+        Ok(source) => Some(Reactor::new(source).unwrap()),
+        Err(error) => {
+            println!("SKIPPED: {error}");
+            None
+        }
+    }
+}
+
+/// Reads until the stream ends.
+fn read_to_end(reactor: &Reactor, reader: &mut Reader) -> Vec<Event> {
+    let begun = Instant::now();
+    let mut out = VecDeque::new();
+    loop {
+        while reactor.turn() == Turned::More {}
+        match reader.read(&mut out, 64) {
+            Readiness::End => return out.into(),
+            Readiness::Ready => {}
+            _ => {
+                assert!(begun.elapsed() < Duration::from_secs(60), "the stream does not end: {out:?}");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+fn spawn(reactor: &Reactor, script: &str) -> (std::process::Child, Reader) {
+    let spawning = reactor.begin_spawn(TreeOptions::default()).unwrap();
+    let child = Command::new("sh").args(["-c", script]).stdout(Stdio::null()).spawn().unwrap();
+    let reader = spawning.claim(child.id());
+    (child, reader)
+}
+
+fn statuses(events: &[Event]) -> Vec<ExitStatus> {
+    let status = |event: &Event| match event.kind {
+        EventKind::Exit { status } => Some(status),
+        _ => None,
+    };
+    events.iter().filter_map(status).collect()
+}
+
+#[test]
+fn everything_from_the_first_instruction_on() {
+    let Some(reactor) = reactor(None) else { return };
+    for _ in 0..50 {
+        let (mut child, mut reader) = spawn(&reactor, "(exit 3); (setsid sh -c 'exit 4' &); kill -9 $$");
+        child.wait().unwrap();
+        let events = read_to_end(&reactor, &mut reader);
+        assert!(matches!(events[0].kind, EventKind::Fork { child } if child == reader.id()));
+        assert_eq!(events[0].id.pid(), std::process::id());
+        assert!(
+            matches!(events[1].kind, EventKind::Exec { .. }) && events[1].id == reader.id(),
+            "{events:?}"
+        );
+        let statuses = statuses(&events);
+        let count = |status| statuses.iter().filter(|known| **known == status).count();
+        assert_eq!(count(ExitStatus::Code(3)), 1, "{events:?}");
+        assert_eq!(count(ExitStatus::Code(4)), 1, "{events:?}");
+        assert_eq!(count(ExitStatus::Signal { signal: 9, core: false }), 1, "{events:?}");
+        assert_eq!(count(ExitStatus::Unknown), 0);
+    }
+    assert_eq!((reactor.stats().trees, reactor.stats().tracked), (0, 0), "K11");
+}
+
+/// Nobody turns while a tree makes far more records than the buffer holds. Afterwards the loss is told, everybody
+/// who lives is found, everybody who does not has ended, and the stream goes on and ends.
+#[test]
+fn k8_a_sleeping_reader_is_told_what_it_lost_and_gets_the_tree_back() {
+    let Some(reactor) = reactor(Some(4096)) else { return };
+    let script = "sleep 1000 & echo $! >&3; i=0; while [ $i -lt 400 ]; do (:); i=$((i+1)); done; \
+                  sh -c 'sleep 1000; exit 5' & echo $! >&3; wait";
+    let (reading, writing) = std::io::pipe().unwrap();
+    let spawning = reactor.begin_spawn(TreeOptions::default()).unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("exec 3>&1; {script}")]).stdout(writing);
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    let mut reader = spawning.claim(child.id());
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(reading));
+    let mut sleepers: Vec<i32> = (0..2).map(|_| lines.next().unwrap().unwrap().parse().unwrap()).collect();
+
+    let mut out = VecDeque::new();
+    let begun = Instant::now();
+    let resynced =
+        |out: &VecDeque<Event>| out.iter().any(|event| matches!(event.kind, EventKind::Resync { .. }));
+    while !resynced(&out) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "no resync: {out:?}");
+        reactor.turn();
+        while reader.read(&mut out, 64) == Readiness::Ready {}
+    }
+    let lost: u64 = out
+        .iter()
+        .map(|event| if let EventKind::Lost { count, exact: true } = event.kind { count } else { 0 })
+        .sum();
+    assert!(lost > 400, "{lost} lost, exactly");
+    // Who lives now, by what was told.
+    let mut living = HashMap::new();
+    for event in &out {
+        match &event.kind {
+            EventKind::Fork { child } => drop(living.insert(*child, child.pid())),
+            EventKind::Found { .. } => drop(living.insert(event.id, event.id.pid())),
+            EventKind::Exit { .. } => assert!(living.remove(&event.id).is_some(), "{event} of nobody"),
+            _ => {}
+        }
+    }
+    let mut told: Vec<i32> = living.values().map(|pid| *pid as i32).collect();
+    told.retain(|pid| sleepers.contains(pid));
+    told.sort_unstable();
+    sleepers.sort_unstable();
+    assert_eq!(told, sleepers, "both sleepers are alive, {out:?}");
+
+    // Both sleepers by their pids, and the shell's own `sleep`: nothing is left.
+    for pid in living.values().filter(|pid| **pid != child.id()) {
+        let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
+    }
+    let rest = read_to_end(&reactor, &mut reader);
+    let killed = ExitStatus::Signal { signal: 9, core: false };
+    assert!(statuses(&rest).iter().filter(|status| **status == killed).count() >= 2, "{rest:?}");
+    child.wait().unwrap();
+    drop(reader);
+    assert_eq!((reactor.stats().trees, reactor.stats().tracked), (0, 0), "K11");
+}
+
+/// Prints what opening comes to; run in other namespaces by the test below.
+#[test]
+#[ignore = "a part of `refused_in_other_namespaces`"]
+fn open_and_tell() {
+    match open(&OpenOptions::default()) {
+        Ok(source) => println!("usable: {}", source.name()),
+        Err(error) => println!("refused: {error}"),
+    }
+}
+
+/// A program in another pid, user or network namespace is told why, and never left waiting.
+#[test]
+fn refused_in_other_namespaces() {
+    if reactor(None).is_none() {
+        return;
+    }
+    let me = std::env::current_exe().unwrap();
+    let cases: [(&str, &[&str], &str); 3] = [
+        ("user", &["--user", "--map-root-user"], "user namespace"),
+        ("pid", &["--user", "--map-root-user", "--pid", "--fork"], "pid"),
+        ("net", &["--user", "--map-root-user", "--net"], "network namespace"),
+    ];
+    for (name, flags, word) in cases {
+        if !Command::new("unshare").args(flags).arg("true").status().is_ok_and(|status| status.success()) {
+            println!("SKIPPED: no {name} namespace can be made here");
+            continue;
+        }
+        let begun = Instant::now();
+        let output = Command::new("timeout")
+            .arg("20")
+            .arg("unshare")
+            .args(flags)
+            .arg(&me)
+            .args(["--exact", "open_and_tell", "--ignored", "--nocapture"])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{name}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(text.contains("refused: ") && text.contains(word), "{name}: {text}");
+        println!("{name} namespace, after {:?}: {text}", begun.elapsed());
+    }
+}
