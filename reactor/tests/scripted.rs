@@ -403,12 +403,15 @@ fn a_child_whose_birth_was_lost_is_found_or_gone() {
     ));
     script.list(living(104, 103, &[104]));
     let mut reader = spawning.claim(103);
-    assert_eq!(told(&read(&reactor, &mut reader).0), ["found 103", "found 104"]);
+    let (events, _) = read(&reactor, &mut reader);
+    assert_eq!(told(&events), ["lost 3", "resync 0 0", "found 103", "found 104"]);
+    assert_eq!(events[0].id, reader.id(), "named when it was claimed");
     let spawning = reactor.begin_spawn(options()).unwrap();
     script.lose(3);
     let mut reader = spawning.claim(105);
     let (events, end) = read(&reactor, &mut reader);
-    assert_eq!((told(&events).as_slice(), end), (&["exit 105 ?".to_owned()][..], Readiness::End));
+    assert_eq!(told(&events), ["lost 3", "resync 0 0", "exit 105 ?"]);
+    assert_eq!(end, Readiness::End);
 }
 
 /// As the kernel names this thread, which a spawn goes by.

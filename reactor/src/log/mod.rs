@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 
 use slab::Slab;
 
-use crate::Event;
 use crate::event::EventKind;
+use crate::{Event, ProcId};
 
 use cursor::Cursor;
 pub(crate) use cursor::CursorKey;
@@ -53,6 +53,11 @@ impl Log {
         while self.bytes > self.limit && !self.events.is_empty() {
             self.drop_first();
         }
+    }
+
+    /// Events about `old` are about `new`.
+    pub(crate) fn rename(&mut self, old: ProcId, new: ProcId) {
+        self.events.iter_mut().filter(|event| event.id == old).for_each(|event| event.id = new);
     }
 
     pub(crate) fn close(&mut self) {
@@ -140,8 +145,8 @@ fn weight(event: &Event) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ExitStatus;
     use crate::event::Time;
-    use crate::{ExitStatus, ProcId};
 
     fn exit(birth: u64) -> Event {
         Event {

@@ -318,9 +318,6 @@ fn birth_was_lost(state: &mut State, key: RootKey, pid: u32, time: u64) {
         Some(slot) => state.table.get(slot).id,
         None => state.table.number(pid),
     };
-    if let Some(root) = state.roots.get_mut(key) {
-        root.id = Some(id);
-    }
     if slot.is_some() {
         follow_tree(state, key, id, time, |_, _| None);
     } else {
@@ -328,5 +325,5 @@ fn birth_was_lost(state: &mut State, key: RootKey, pid: u32, time: u64) {
         let kind = EventKind::Exit { status: ExitStatus::Unknown };
         state.roots.push(key, Event { id, parent: None, time, kind });
     }
-    state.roots.close_if_empty(key);
+    state.name(key, id);
 }

@@ -14,6 +14,9 @@ use crate::{ExitStatus, ProcId};
 /// Metadata that goes into events: shared between logs, and not a matter of any interleaving.
 pub(crate) type SharedMetadata = std::sync::Arc<Metadata>;
 
+/// Stands for the root of a tree that is still being spawned, in what is told about the stream itself.
+const UNNAMED: ProcId = ProcId::new(0, 0);
+
 /// The process table and the tracked trees.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -190,11 +193,11 @@ impl State {
         }
     }
 
-    /// To one tree, about the stream itself. A tree that is still being spawned has nobody to tell.
+    /// To one tree, about the stream itself. One that is still being spawned gets its name when it is claimed.
     pub(crate) fn announce(&mut self, key: RootKey, time: u64, kind: EventKind) {
-        if let Some(id) = self.roots.get(key).and_then(|root| root.id) {
-            self.roots.push(key, Event { id, parent: None, time: Time::new(time, self.wall_offset), kind });
-        }
+        let Some(root) = self.roots.get(key) else { return };
+        let id = root.id.unwrap_or(UNNAMED);
+        self.roots.push(key, Event { id, parent: None, time: Time::new(time, self.wall_offset), kind });
     }
 
     /// Births by thread `thread` of this program go to a new tree from now on.
@@ -213,10 +216,18 @@ impl State {
     pub(crate) fn claim(&mut self, key: RootKey, pid: u32) -> Option<ProcId> {
         let root = self.roots.get_mut(key)?;
         let id = root.spawned.iter().copied().rfind(|id| id.pid() == pid)?;
-        root.spawned = Vec::new();
-        root.id = Some(id);
-        self.roots.close_if_empty(key);
+        self.name(key, id);
         Some(id)
+    }
+
+    /// The tree is that of `id`.
+    pub(crate) fn name(&mut self, key: RootKey, id: ProcId) {
+        if let Some(root) = self.roots.get_mut(key) {
+            root.spawned = Vec::new();
+            root.id = Some(id);
+            root.log.rename(UNNAMED, id);
+        }
+        self.roots.close_if_empty(key);
     }
 
     /// Whether some tree that wants metadata follows `slot`.
