@@ -45,7 +45,7 @@ fn read(reactor: &Reactor, reader: &mut Reader) -> (Vec<Event>, Readiness) {
 
 /// In few words: `fork 100 101`, `exec 101`, `exit 101 3`, `found 100`, `lost 5`, `resync 1 2`, `gap 9 [..]`.
 fn told(events: &[Event]) -> Vec<String> {
-    events.iter().map(|event| word(event)).collect()
+    events.iter().map(word).collect()
 }
 
 fn word(event: &Event) -> String {
