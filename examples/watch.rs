@@ -224,8 +224,12 @@ fn compare(truth: &Truth, account: &Account, me: ProcId) -> (usize, usize) {
                 }
                 Some(status) if is_child => match statuses.find(|raw| *raw != 7 << 8) {
                     Some(raw) if ExitStatus::from_wait_status(raw) == status => {}
-                    Some(raw) => report(format!("wrong: {status} of {}, and wait4 gave {raw:#x}", process.id), 1),
-                    None => report(format!("wrong: {} ended by {status}, and was never reaped", process.id), 1),
+                    Some(raw) => {
+                        report(format!("wrong: {status} of {}, and wait4 gave {raw:#x}", process.id), 1)
+                    }
+                    None => {
+                        report(format!("wrong: {} ended by {status}, and was never reaped", process.id), 1)
+                    }
                 },
                 Some(_) => {}
             }
@@ -236,7 +240,13 @@ fn compare(truth: &Truth, account: &Account, me: ProcId) -> (usize, usize) {
 }
 
 /// Forks children, at most `limit` unreaped at a time.
-fn make(count: usize, kinds: &[u8], limit: usize, unreaped: &AtomicUsize, truth: &Mutex<Truth>) -> io::Result<()> {
+fn make(
+    count: usize,
+    kinds: &[u8],
+    limit: usize,
+    unreaped: &AtomicUsize,
+    truth: &Mutex<Truth>,
+) -> io::Result<()> {
     let program = CString::new(std::env::current_exe()?.as_os_str().as_bytes())?;
     for number in 0..count {
         while unreaped.load(Ordering::Acquire) >= limit {
@@ -298,7 +308,11 @@ fn reap(unreaped: &AtomicUsize, made_all: &AtomicBool, truth: &Mutex<Truth>) -> 
         // SAFETY: the status is written to an int; no usage is asked for.
         let pid = unsafe { libc::wait4(-1, &raw mut status, 0, std::ptr::null_mut()) };
         if pid > 0 {
-            truth.lock().map_err(|_| io::Error::other("the maker panicked"))?.reaped.push((pid as u32, status));
+            truth
+                .lock()
+                .map_err(|_| io::Error::other("the maker panicked"))?
+                .reaped
+                .push((pid as u32, status));
             if status != 7 << 8 {
                 unreaped.fetch_sub(1, Ordering::AcqRel);
             }

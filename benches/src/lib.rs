@@ -1,1 +1,19 @@
-//! Measurements; see the programs in `src/bin`.
+//! What the measuring programs share.
+//!
+//! - `overhead`: what watching costs in processor time, against watching less and against other programs.
+//! - `latency`: how long after a child's end its parent knows.
+//! - `idle`: how often a watcher wakes while there is nothing to see.
+//!
+//! Each starts itself again for the parts that have to be processes of their own, with a role as the first
+//! argument ([`options::role`]).
+
+pub mod account;
+pub mod bare;
+pub mod machine;
+pub mod options;
+pub mod sockets;
+pub mod spread;
+pub mod stamp;
+pub mod sys;
+pub mod table;
+pub mod workload;

@@ -102,10 +102,10 @@ fn k8_a_sleeping_reader_is_told_what_it_lost_and_gets_the_tree_back() {
         out.iter().map(count).sum()
     };
     let repaired = |out: &VecDeque<Event>| {
-        let told = out
+        let mut told = out
             .iter()
             .filter(|event| matches!(event.kind, EventKind::Lost { .. } | EventKind::Resync { .. }));
-        told.last().is_some_and(|event| matches!(event.kind, EventKind::Resync { .. }))
+        told.next_back().is_some_and(|event| matches!(event.kind, EventKind::Resync { .. }))
     };
     // The flood is over, for the shell has said who its second sleeper is.
     while lost(&out) < 400 || !repaired(&out) {

@@ -2,8 +2,9 @@
 //!
 //! `make_tree` makes process trees and writes down what happens in them ([`truth`]). [`strace`]
 //! gives a second account, by ptrace, which knows nothing of the first. An account by one of this
-//! workspace's crates has to be the same ([`compare`]).
+//! workspace's crates ([`seen`]) has to be the same ([`compare`]).
 
 pub mod compare;
+pub mod seen;
 pub mod strace;
 pub mod truth;

@@ -1,0 +1,190 @@
+//! Events as JSON, for programs: one object a line, as docs/json.md has it.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+use proc_watch::{Event, EventKind, ExitStatus, Member, Metadata, ProcId};
+use serde::{Serialize, Serializer};
+
+/// Raised when a key changes its meaning or goes; not when one is added.
+const VERSION: u32 = 1;
+
+/// An event. The order of the keys is that of the fields. A key that does not belong to the kind of event is not there
+/// (`None`); one that belongs and is unknown is `null` (`Some(None)`).
+#[derive(Default, Serialize)]
+struct Line<'a> {
+    v: u32,
+    t: u64,
+    id: Option<Id>,
+    pid: u32,
+    event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    child: Option<Id>,
+    ppid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exe: Option<Option<Bytes<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    argv: Option<Option<Vec<Bytes<'a>>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Option<Status>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exact: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    living: Option<Vec<Living>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    found: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exited: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// A pid with its birth number, as text: birth numbers may pass what a double holds.
+struct Id(ProcId);
+
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// Text, or where it is not UTF-8 its bytes in hexadecimal: nothing is lost, and nothing can be taken for another.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+enum Bytes<'a> {
+    Text(&'a str),
+    Other { hex: String },
+}
+
+impl<'a> From<&'a OsStr> for Bytes<'a> {
+    fn from(text: &'a OsStr) -> Self {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        text.to_str().map_or_else(|| Self::Other { hex: hex(text.as_bytes()) }, Self::Text)
+    }
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Status {
+    Code { code: u8 },
+    Signal { signal: u8, core: bool },
+}
+
+impl Status {
+    fn known(status: ExitStatus) -> Option<Self> {
+        match status {
+            ExitStatus::Code(code) => Some(Self::Code { code }),
+            ExitStatus::Signal { signal, core } => Some(Self::Signal { signal, core }),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Living {
+    id: Id,
+    ppid: Option<u32>,
+}
+
+impl From<&Member> for Living {
+    fn from(member: &Member) -> Self {
+        Self { id: Id(member.id), ppid: member.parent.map(ProcId::pid) }
+    }
+}
+
+impl<'a> Line<'a> {
+    fn new(kind: &'a EventKind) -> Self {
+        match kind {
+            EventKind::Fork { child } => Self { event: "fork", child: Some(Id(*child)), ..Self::default() },
+            EventKind::Exec { metadata } => Self { event: "exec", ..Self::running(metadata) },
+            EventKind::Found { metadata } => Self { event: "found", ..Self::running(metadata) },
+            EventKind::Exit { status } => {
+                Self { event: "exit", status: Some(Status::known(*status)), ..Self::default() }
+            }
+            EventKind::Gap { count, living } => {
+                let living = living.iter().map(Living::from).collect();
+                Self { event: "gap", count: Some(*count), living: Some(living), ..Self::default() }
+            }
+            EventKind::Lost { count, exact } => {
+                Self { event: "lost", count: Some(*count), exact: Some(*exact), ..Self::default() }
+            }
+            EventKind::Resync { found, exited } => {
+                Self { event: "resync", found: Some(*found), exited: Some(*exited), ..Self::default() }
+            }
+            EventKind::Failed { error } => {
+                Self { event: "failed", error: Some(error.to_string()), ..Self::default() }
+            }
+            // A kind that this version of the format has no word for.
+            _ => Self { event: "other", ..Self::default() },
+        }
+    }
+
+    fn running(metadata: &'a Metadata) -> Self {
+        let exe = metadata.exe.as_ref().ok().map(|exe| exe.as_os_str().into());
+        let argv =
+            metadata.argv.as_ref().ok().map(|argv| argv.iter().map(|arg| arg.as_os_str().into()).collect());
+        Self { exe: Some(exe), argv: Some(argv), ..Self::default() }
+    }
+}
+
+/// Appends an event and the end of its line.
+pub(crate) fn write(event: &Event, out: &mut Vec<u8>) {
+    let t = u64::try_from(event.time.monotonic().as_nanos()).expect("the clock counts in 64 bits");
+    let (id, pid, ppid) = (Some(Id(event.id)), event.id.pid(), event.parent.map(ProcId::pid));
+    let line = Line { v: VERSION, t, id, pid, ppid, ..Line::new(&event.kind) };
+    serde_json::to_writer(&mut *out, &line).expect("text keys, and a Vec takes everything");
+    out.push(b'\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proc_watch::Missing;
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+    use std::sync::Arc;
+
+    /// Without what every event has.
+    fn own(kind: EventKind) -> String {
+        let line = serde_json::to_string(&Line::new(&kind)).unwrap();
+        line.replace(r#""v":0,"t":0,"id":null,"pid":0,"#, "").replace(r#""ppid":null"#, "..")
+    }
+
+    #[test]
+    fn each_kind_has_its_keys_in_order() {
+        let child = ProcId::new(7, 70);
+        assert_eq!(own(EventKind::Fork { child }), r#"{"event":"fork","child":"7:70",..}"#);
+        let status = |status| own(EventKind::Exit { status });
+        assert_eq!(status(ExitStatus::Code(3)), r#"{"event":"exit",..,"status":{"code":3}}"#);
+        let segv = ExitStatus::Signal { signal: 11, core: true };
+        assert_eq!(status(segv), r#"{"event":"exit",..,"status":{"signal":11,"core":true}}"#);
+        assert_eq!(status(ExitStatus::Unknown), r#"{"event":"exit",..,"status":null}"#);
+        let parent = Some(ProcId::new(6, 60));
+        let living =
+            Arc::from([Member { id: child, parent: None }, Member { id: ProcId::new(8, 80), parent }]);
+        assert_eq!(
+            own(EventKind::Gap { count: 9, living }),
+            r#"{"event":"gap",..,"count":9,"living":[{"id":"7:70",..},{"id":"8:80","ppid":6}]}"#
+        );
+        assert_eq!(
+            own(EventKind::Lost { count: 2, exact: true }),
+            r#"{"event":"lost",..,"count":2,"exact":true}"#
+        );
+        assert_eq!(
+            own(EventKind::Resync { found: 1, exited: 4 }),
+            r#"{"event":"resync",..,"found":1,"exited":4}"#
+        );
+    }
+
+    #[test]
+    fn what_runs_is_text_bytes_or_null() {
+        let mut metadata = Metadata::missing(Missing::Gone);
+        let exec = |metadata: &Metadata| own(EventKind::Exec { metadata: Arc::new(metadata.clone()) });
+        assert_eq!(exec(&metadata), r#"{"event":"exec",..,"exe":null,"argv":null}"#);
+        metadata.exe = Ok("/bin/é\"\n".into());
+        metadata.argv = Ok(vec!["".into(), OsString::from_vec(vec![b'a', 0xff, 0x07])]);
+        assert_eq!(exec(&metadata), r#"{"event":"exec",..,"exe":"/bin/é\"\n","argv":["",{"hex":"61ff07"}]}"#);
+    }
+}

@@ -1,0 +1,128 @@
+//! What does not arrive: at a reader who is slow or gone, on a disk that is full, or from the kernel.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::harness::{TOO_LONG, finish, next_line, proc_watch, run, send, start, text, wait_for_line, works};
+
+#[test]
+fn a_full_disk_ends_the_output_and_not_the_command() {
+    if !works() {
+        return;
+    }
+    let script = "for i in 1 2 3; do sleep 0.05; done; echo done; exit 6";
+    let output = run(proc_watch(&["-o", "/dev/full", "--", "sh", "-c", script]));
+    assert_eq!(output.status.code(), Some(6));
+    assert_eq!(text(&output.stdout), "done\n");
+    let stderr = text(&output.stderr);
+    assert_eq!(stderr.matches("proc-watch: writing to /dev/full: No space left").count(), 1, "{stderr}");
+    assert!(
+        stderr.contains("  processes      4, of which 4 ended\n"),
+        "the summary has come to another place: {stderr}"
+    );
+}
+
+#[test]
+fn nobody_listens() {
+    if !works() {
+        return;
+    }
+    let mut child =
+        start(&mut proc_watch(&["--", "sh", "-c", "for i in 1 2 3; do sleep 0.05; done; echo done; exit 7"]));
+    drop(child.stderr.take());
+    let output = finish(child);
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(7), "done\n"));
+}
+
+#[test]
+fn who_reads_too_late_is_told_of_the_gap() {
+    if !works() {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    // More command lines than a log holds, of processes that stay until they have been looked at.
+    let script = r#"cd "$0"; mkfifo wait; exec 3<>wait; x=$(head -c 100000 /dev/zero | tr '\0' x); i=0
+        while [ $i -lt 40 ]; do sh -c 'read x <wait' sh $x $x $x $x $x $x $x $x 3>&- & i=$((i+1)); done
+        echo started; read x; exec 3>&-; wait; exit 8"#;
+    let args = ["--format=json", "--", "sh", "-c", script, dir.path().to_str().unwrap()];
+    let mut child = start(ahead(&mut proc_watch(&args)).stdin(Stdio::piped()));
+    let _stdout = wait_for_line(&mut child, "started");
+    // Three times the log, so that it is more than full also if something was read twice.
+    let pid = child.id();
+    wait_until("it has read 24 MB", || read_by(pid) > 24_000_000);
+    child.stdin.take().unwrap().write_all(b"\n").unwrap();
+    let output = finish(child);
+    assert_eq!(output.status.code(), Some(8));
+    let stderr = text(&output.stderr);
+    let gap = stderr.lines().find(|line| line.contains(r#","event":"gap","#)).expect("a gap");
+    let gap: Value = serde_json::from_str(gap).unwrap();
+    assert!(gap["count"].as_u64().unwrap() > 0, "{gap}");
+    let living = gap["living"].as_array().unwrap();
+    assert!(living.iter().all(|member| member["id"].is_string()), "{gap}");
+    let summary = &stderr[stderr.find("proc-watch: sh: exit 8 after ").expect("a summary")..];
+    assert!(summary.contains(" events came faster than they were read, in "), "{summary}");
+    assert!(summary.contains("  left behind    nobody\n"), "{summary}");
+}
+
+#[test]
+fn what_the_kernel_lost_is_told() {
+    if !works() {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let log = dir.path().join("log");
+    let script = "echo ready; read x; i=0; while [ $i -lt 6000 ]; do (exit 1); i=$((i+1)); done; echo done; read x; exit 5";
+    let args =
+        ["--receive-buffer=2097152", "--format=json", "-o", log.to_str().unwrap(), "--", "sh", "-c", script];
+    let mut child = start(ahead(&mut proc_watch(&args)).stdin(Stdio::piped()));
+    let mut stdout = wait_for_line(&mut child, "ready");
+    let mut stdin = child.stdin.take().unwrap();
+    send(child.id(), libc::SIGSTOP);
+    stdin.write_all(b"\n").unwrap();
+    assert_eq!(next_line(&mut stdout), "done");
+    send(child.id(), libc::SIGCONT);
+    let resync = r#""event":"resync""#;
+    wait_until(resync, || fs::read_to_string(&log).unwrap().contains(resync));
+    stdin.write_all(b"\n").unwrap();
+    let output = finish(child);
+    assert_eq!(output.status.code(), Some(5));
+    let lines = fs::read_to_string(&log).unwrap();
+    let lost = lines.lines().find(|line| line.contains(r#","event":"lost","#)).unwrap();
+    let lost: Value = serde_json::from_str(lost).unwrap();
+    assert!(lost["count"].as_u64().unwrap() > 0 && lost["exact"].is_boolean(), "{lost}");
+    assert!(lines.trim_end().ends_with(r#","status":{"code":5}}"#), "the leader's exit is seen again");
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains(" records of the machine's processes, in "), "{stderr}");
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < TOO_LONG, "waiting for ever until {what}");
+        sleep(Duration::from_millis(10));
+    }
+}
+
+/// Bytes that a process has read.
+fn read_by(pid: u32) -> u64 {
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
+    io.lines().find_map(|line| line.strip_prefix("rchar: ")).expect(&io).parse().unwrap()
+}
+
+/// Before all others, where that is permitted: what is asked here is not how it fares on a machine that is flooded.
+fn ahead(command: &mut Command) -> &mut Command {
+    let go_ahead = || {
+        // SAFETY: setpriority(2) takes no pointer.
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -15) };
+        Ok(())
+    };
+    // SAFETY: the closure makes a system call and no more.
+    unsafe { command.pre_exec(go_ahead) }
+}
