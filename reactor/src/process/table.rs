@@ -48,7 +48,8 @@ pub(crate) struct Process {
 struct Statuses {
     last: Option<i32>,
     differ: bool,
-    earlier_nonzero: bool,
+    nonzero: Option<i32>,
+    several_nonzero: bool,
 }
 
 /// How a process ended, as far as the records tell.
@@ -56,9 +57,9 @@ struct Statuses {
 pub(crate) enum Ending {
     /// All threads that ended carried this wait status, or the source tells none.
     Agreed(Option<i32>),
-    /// Threads ended with different statuses, and the records arrive in an order of their own. `likely` is the
-    /// last one if nothing speaks against it: threads leave by `pthread_exit` with 0, so that any other status is
-    /// that of the whole process. The system should be asked while the zombie is there.
+    /// Threads ended with different statuses, and the records arrive in an order of their own. The system should be
+    /// asked while the zombie is there. `likely` is the only status other than 0, if there is just one: threads that
+    /// end alone do so by `pthread_exit`, with 0, so that any other is that of the whole process.
     Contested { likely: Option<i32> },
 }
 
@@ -250,19 +251,19 @@ impl Table {
 
 impl Statuses {
     fn add(&mut self, status: Option<i32>) {
-        if let Some(last) = self.last {
-            self.differ |= status != Some(last);
-            self.earlier_nonzero |= last != 0;
-        }
+        self.differ |= self.last.is_some() && status != self.last;
         self.last = status;
+        if let Some(status) = status.filter(|status| *status != 0) {
+            self.several_nonzero |= self.nonzero.is_some_and(|nonzero| nonzero != status);
+            self.nonzero = Some(status);
+        }
     }
 
     fn ending(self) -> Ending {
         if !self.differ {
             return Ending::Agreed(self.last);
         }
-        let likely = if self.earlier_nonzero && self.last == Some(0) { None } else { self.last };
-        Ending::Contested { likely }
+        Ending::Contested { likely: if self.several_nonzero { None } else { self.nonzero } }
     }
 }
 
@@ -317,12 +318,17 @@ mod tests {
     }
 
     #[test]
-    fn a_late_leader_exit_of_zero_leaves_the_status_open() {
+    fn the_exit_of_a_thread_that_left_before_may_come_last() {
         let mut table = Table::new();
         born(&mut table, 7, 100);
         table.thread(7, 8);
         assert!(table.exit(7, 8, 110, Some(5 << 8)).is_none());
-        assert_eq!(table.exit(7, 7, 111, Some(0)).unwrap().ending, Ending::Contested { likely: None });
+        let ended = table.exit(7, 7, 111, Some(0)).unwrap();
+        assert_eq!(ended.ending, Ending::Contested { likely: Some(5 << 8) });
+        born(&mut table, 9, 100);
+        table.thread(9, 10);
+        assert!(table.exit(9, 10, 110, Some(5 << 8)).is_none());
+        assert_eq!(table.exit(9, 9, 111, Some(6 << 8)).unwrap().ending, Ending::Contested { likely: None });
     }
 
     #[test]
