@@ -49,7 +49,10 @@ impl Drivers {
         };
         let mut tasks = self.tasks();
         match tasks.get(&runtime.id()) {
-            Some(driver) if !driver.task.is_finished() => return,
+            Some(driver) if !driver.task.is_finished() => {
+                self.guard.set_eager(false);
+                return;
+            }
             // It ended by itself: this runtime cannot wait for descriptors.
             Some(driver) if !driver.works.load(Ordering::Acquire) => {
                 self.guard.set_eager(true);

@@ -141,7 +141,7 @@ pub enum EventKind {
     Resync {
         /// Processes found alive that the loss had hidden.
         found: u64,
-        /// Processes found to have ended.
+        /// Processes whose end was told since the `Lost`, found out or seen.
         exited: u64,
     },
     /// The source broke. The last event of the stream, which is not complete: processes may live on.

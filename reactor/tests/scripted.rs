@@ -144,12 +144,16 @@ fn k9_a_status_that_threads_dispute_is_looked_up_or_unknown() {
     let (reactor, script) = reactor();
     let mut reader = attach(&reactor, ROOT);
     let disputed = |pid: u32, one: i32, other: i32| {
-        script.fork(ROOT, pid).change(Change::Thread { process: pid, thread: pid + 50 });
-        script.change(exit(pid, pid + 50, one)).change(exit(pid, pid, other));
+        script.fork(ROOT, pid);
+        for (thread, code) in [(pid + 50, one), (pid + 60, other)] {
+            script.change(Change::Thread { process: pid, thread });
+            script.change(exit(pid, thread, code));
+        }
+        script.change(exit(pid, pid, 0));
         script.unlist(pid);
     };
-    // One left before with 0, and its record comes last; two that cannot both have left alone, reaped and not.
-    disputed(101, 5, 0);
+    // One left before with 0, and its record comes last; two that cannot both be the process's, reaped and not.
+    disputed(101, 5, 5);
     disputed(102, 5, 6);
     disputed(103, 5, 6);
     script.list(Living { threads: vec![], status: Some(5 << 8), ..living(103, ROOT, &[]) });

@@ -21,6 +21,8 @@ pub(crate) struct Log {
     bytes: usize,
     limit: usize,
     closed: bool,
+    /// Why the log was closed, if not because all have ended: told to every reader, whatever else it missed.
+    failure: Option<Event>,
     cursors: Slab<Cursor>,
 }
 
@@ -39,7 +41,15 @@ pub(crate) enum Read {
 
 impl Log {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { events: VecDeque::new(), first: 0, bytes: 0, limit, closed: false, cursors: Slab::new() }
+        Self {
+            events: VecDeque::new(),
+            first: 0,
+            bytes: 0,
+            limit,
+            closed: false,
+            failure: None,
+            cursors: Slab::new(),
+        }
     }
 
     fn end(&self) -> u64 {
@@ -57,26 +67,35 @@ impl Log {
 
     /// Events about `old` are about `new`.
     pub(crate) fn rename(&mut self, old: ProcId, new: ProcId) {
-        self.events.iter_mut().filter(|event| event.id == old).for_each(|event| event.id = new);
+        let events = self.events.iter_mut().chain(&mut self.failure);
+        events.filter(|event| event.id == old).for_each(|event| event.id = new);
     }
 
     pub(crate) fn close(&mut self) {
         self.closed = true;
     }
 
+    /// Ends the log with a last event.
+    pub(crate) fn fail(&mut self, failure: Event) {
+        if !self.closed {
+            self.failure = Some(failure);
+            self.closed = true;
+        }
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closed
     }
 
-    /// A reader at the oldest event that is kept.
+    /// A reader at the beginning; what has been dropped already is a gap to it.
     pub(crate) fn subscribe(&mut self) -> CursorKey {
-        CursorKey(self.cursors.insert(Cursor { next: self.first }))
+        CursorKey(self.cursors.insert(Cursor::at(0)))
     }
 
     /// A reader at the place of another.
     pub(crate) fn subscribe_like(&mut self, other: CursorKey) -> CursorKey {
-        let next = self.cursors[other.0].next;
-        CursorKey(self.cursors.insert(Cursor { next }))
+        let cursor = self.cursors[other.0];
+        CursorKey(self.cursors.insert(cursor))
     }
 
     pub(crate) fn unsubscribe(&mut self, key: CursorKey) {
@@ -99,6 +118,11 @@ impl Log {
             return Read::Gap(missed);
         }
         if cursor.next == end {
+            if let Some(failure) = self.failure.as_ref().filter(|_| !cursor.knows_failure) {
+                cursor.knows_failure = true;
+                out.push_back(failure.clone());
+                return Read::Events;
+            }
             return if self.closed { Read::End } else { Read::Empty };
         }
         let from = usize::try_from(cursor.next - self.first).expect("an index into what is kept");

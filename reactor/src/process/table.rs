@@ -59,7 +59,9 @@ pub(crate) enum Ending {
     Agreed(Option<i32>),
     /// Threads ended with different statuses, and the records arrive in an order of their own. The system should be
     /// asked while the zombie is there. `likely` is the only status other than 0, if there is just one: threads that
-    /// end alone do so by `pthread_exit`, with 0, so that any other is that of the whole process.
+    /// end alone do so by `pthread_exit`, with 0, so that any other is that of the whole process. If there are several,
+    /// some thread left by the bare system call, and the last is the process's if the records came in the order of
+    /// the exits.
     Contested { likely: Option<i32> },
 }
 
@@ -263,7 +265,8 @@ impl Statuses {
         if !self.differ {
             return Ending::Agreed(self.last);
         }
-        Ending::Contested { likely: if self.several_nonzero { None } else { self.nonzero } }
+        let last = self.last.filter(|status| *status != 0);
+        Ending::Contested { likely: if self.several_nonzero { last } else { self.nonzero } }
     }
 }
 
@@ -327,8 +330,10 @@ mod tests {
         assert_eq!(ended.ending, Ending::Contested { likely: Some(5 << 8) });
         born(&mut table, 9, 100);
         table.thread(9, 10);
+        table.thread(9, 11);
         assert!(table.exit(9, 10, 110, Some(5 << 8)).is_none());
-        assert_eq!(table.exit(9, 9, 111, Some(6 << 8)).unwrap().ending, Ending::Contested { likely: None });
+        assert!(table.exit(9, 11, 110, Some(6 << 8)).is_none());
+        assert_eq!(table.exit(9, 9, 111, Some(0)).unwrap().ending, Ending::Contested { likely: None });
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::process::metadata::Metadata;
 use crate::process::track::{RootKey, TrackSet};
 use crate::reactor::handle::Shared;
 use crate::reactor::state::{SharedMetadata, State, parents_first};
-use crate::reactor::turn::{Turn, wake};
+use crate::reactor::turn::Turn;
 use crate::sync::Arc;
 use crate::{Member, Missing, ProcId};
 
@@ -31,9 +31,7 @@ impl Turn {
         let read = if metadata { self.read_ahead(shared, pid) } else { FxHashMap::default() };
         let before = self.generation(shared, &read);
         self.settle(shared);
-        if self.failed {
-            return Err(AttachError::NoSuchProcess { pid });
-        }
+        shared.failure()?;
         let time = self.source.now();
         let mut state = shared.state.lock();
         let Some(slot) = state.table.newest(pid) else {
@@ -49,10 +47,7 @@ impl Turn {
             let unchanged = before.get(&id) == Some(&state.table.get(slot).last_exec);
             read.get(&id).filter(|_| unchanged).cloned()
         });
-        let mut wakes = Vec::new();
-        state.roots.news(&mut wakes);
-        drop(state);
-        wake(wakes);
+        state.roots.news(&mut self.wakes);
         Ok(key)
     }
 

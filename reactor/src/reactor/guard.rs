@@ -95,7 +95,8 @@ fn watch(mut poll: Poll, reactor: &Reactor, eager: &AtomicBool, stopped: &mpsc::
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
         }
-        if eager.load(Ordering::Acquire) || reactor.shared.turns() == before {
+        let untouched = reactor.shared.turns() == before || reactor.shared.unfinished();
+        if eager.load(Ordering::Acquire) || untouched {
             while reactor.turn() == Turned::More {}
         }
     }

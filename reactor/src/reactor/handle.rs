@@ -5,6 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::{AttachError, SourceError};
+use crate::process::table::Origin;
+use crate::process::threads::Threads;
 use crate::process::track::RootKey;
 use crate::reactor::attach::follow_tree;
 use crate::reactor::baton::Baton;
@@ -12,8 +14,9 @@ use crate::reactor::reconcile::PopulateError;
 use crate::reactor::registration::Reader;
 use crate::reactor::state::State;
 use crate::reactor::turn::{Turn, wake};
+use crate::source::Living;
 use crate::source::{Capabilities, Source};
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 use crate::{Event, EventKind, ExitStatus, sys};
 
 /// Follows processes through one [`Source`].
@@ -35,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) state: Mutex<State>,
     /// Turns begun, by whomever.
     turns: AtomicU64,
+    /// A turn is going on, or the last one left something undone that its descriptor need not show.
+    unfinished: AtomicBool,
     pub(crate) failure: Mutex<Option<std::sync::Arc<SourceError>>>,
     /// The source's, kept open as long as anybody may poll it.
     fd: OwnedFd,
@@ -88,7 +93,12 @@ impl Shared {
     /// Runs a turn, or leaves it to whoever is at one.
     pub(crate) fn turn(&self) -> Turned {
         let mut more = false;
-        let ran = self.baton.request(|turn| more = self.run(turn));
+        let mut wakes = Vec::new();
+        let ran = self.baton.request(|turn| {
+            more = self.run(turn);
+            wakes.append(&mut turn.wakes);
+        });
+        wake(wakes);
         match (ran, more) {
             (false, _) => Turned::Elsewhere,
             (true, true) => Turned::More,
@@ -98,20 +108,32 @@ impl Shared {
 
     fn run(&self, turn: &mut Turn) -> bool {
         self.turns.fetch_add(1, Ordering::Relaxed);
-        turn.run(self)
+        self.unfinished.store(true, Ordering::Release);
+        let more = turn.run(self);
+        self.unfinished.store(more, Ordering::Release);
+        more
     }
 
     /// Waits for the baton and works under it.
     fn with_turn<T>(&self, work: impl FnOnce(&mut Turn) -> T) -> T {
         let mut turn = self.baton.take();
         let result = work(&mut turn);
-        self.baton.give_back(turn, |turn| while self.run(turn) {});
+        let mut wakes = std::mem::take(&mut turn.wakes);
+        self.baton.give_back(turn, |turn| {
+            while self.run(turn) {}
+            wakes.append(&mut turn.wakes);
+        });
+        wake(wakes);
         result
     }
 
     /// Turns begun so far.
     pub(crate) fn turns(&self) -> u64 {
         self.turns.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn unfinished(&self) -> bool {
+        self.unfinished.load(Ordering::Acquire)
     }
 
     /// From the monotonic to the wall clock, given the time by the former.
@@ -122,7 +144,7 @@ impl Shared {
     }
 
     /// The error that broke the source, if one did.
-    fn failure(&self) -> Result<(), SourceError> {
+    pub(crate) fn failure(&self) -> Result<(), SourceError> {
         match &*self.failure.lock() {
             None => Ok(()),
             Some(error) => Err(SourceError::Refused {
@@ -151,6 +173,7 @@ impl Reactor {
             baton: Baton::new(Turn::new(source)),
             state: Mutex::new(State::new(me)),
             turns: AtomicU64::new(0),
+            unfinished: AtomicBool::new(false),
             failure: Mutex::new(None),
             fd,
             name,
@@ -181,8 +204,9 @@ impl Reactor {
         // Births of this thread that are queued already are none of this spawn's.
         let key = shared.with_turn(|turn| {
             turn.settle(shared);
-            shared.state.lock().begin_spawn(thread, options.metadata, options.log_limit)
-        });
+            shared.failure()?;
+            Ok::<_, SourceError>(shared.state.lock().begin_spawn(thread, options.metadata, options.log_limit))
+        })?;
         let shared = Arc::clone(shared);
         Ok(Spawning { shared, key, thread, claimed: false, _this_thread: std::marker::PhantomData })
     }
@@ -283,15 +307,17 @@ impl Spawning {
         shared.with_turn(|turn| {
             turn.settle(&shared);
             let time = turn.source.now();
-            let mut wakes = Vec::new();
             let mut state = shared.state.lock();
             state.end_spawn(self.thread);
             if state.claim(self.key, pid).is_none() {
-                birth_was_lost(&mut state, self.key, pid, time);
+                drop(state);
+                // The spawner has not waited for it yet: the pid is still its own.
+                let child = turn.source.look(pid).ok().flatten();
+                state = shared.state.lock();
+                birth_was_lost(&mut state, self.key, pid, time, child);
             }
-            state.roots.news(&mut wakes);
+            state.roots.news(&mut turn.wakes);
             drop(state);
-            wake(wakes);
             Reader::of(&shared, self.key)
                 .expect("a tree that was claimed a moment ago, with nobody to remove it")
         })
@@ -311,19 +337,27 @@ impl Drop for Spawning {
     }
 }
 
-/// The record of the child's birth fell to a loss. It is found if it lives; else it has come and gone.
-fn birth_was_lost(state: &mut State, key: RootKey, pid: u32, time: u64) {
-    let slot = state.table.newest(pid);
-    let id = match slot {
-        Some(slot) => state.table.get(slot).id,
-        None => state.table.number(pid),
+/// The record of the child's birth fell to a loss, or the source has failed. `child` is what the system says of it.
+fn birth_was_lost(state: &mut State, key: RootKey, pid: u32, time: u64, child: Option<Living>) {
+    let known = state.table.newest(pid).map(|slot| state.table.get(slot).id);
+    let alive = child.as_ref().filter(|child| !child.is_zombie());
+    let id = match (known, alive) {
+        (Some(id), _) => id,
+        (None, Some(alive)) => {
+            let parent = state.table.newest(alive.parent).map(|slot| state.table.get(slot).id);
+            let threads = Threads::read(pid, &alive.threads);
+            let slot = state.table.insert(pid, parent, Origin::Found, alive.start, threads);
+            state.table.get(slot).id
+        }
+        (None, None) => {
+            let id = state.table.number(pid);
+            let status = child.and_then(|zombie| zombie.status);
+            let status = status.map_or(ExitStatus::Unknown, ExitStatus::from_wait_status);
+            let time = crate::Time::new(time, state.wall_offset);
+            state.roots.push(key, Event { id, parent: None, time, kind: EventKind::Exit { status } });
+            id
+        }
     };
-    if slot.is_some() {
-        follow_tree(state, key, id, time, |_, _| None);
-    } else {
-        let time = crate::Time::new(time, state.wall_offset);
-        let kind = EventKind::Exit { status: ExitStatus::Unknown };
-        state.roots.push(key, Event { id, parent: None, time, kind });
-    }
+    follow_tree(state, key, id, time, |_, _| None);
     state.name(key, id);
 }

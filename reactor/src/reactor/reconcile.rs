@@ -23,8 +23,8 @@ use crate::process::table::{Origin, same_start};
 use crate::process::threads::Threads;
 use crate::process::track::TrackSet;
 use crate::reactor::handle::Shared;
-use crate::reactor::state::SharedMetadata;
-use crate::reactor::turn::{Turn, wake};
+use crate::reactor::state::{SharedMetadata, State};
+use crate::reactor::turn::Turn;
 use crate::source::{Drained, Living, Loss};
 use crate::sync::Arc;
 use crate::{ExitStatus, ProcId};
@@ -34,13 +34,27 @@ const LOOKS: usize = 64;
 /// How often a reading of the list is begun anew because records were lost meanwhile.
 const ATTEMPTS: usize = 4;
 
-type List = FxHashMap<u32, Living>;
+/// The list, each with the time before it was looked at: what is stamped earlier has been taken in.
+type List = FxHashMap<u32, Listed>;
+
+#[derive(Debug)]
+struct Listed {
+    looked: u64,
+    living: Living,
+}
 
 impl Turn {
     /// Fills the table of a reactor that has just begun.
     pub(crate) fn populate(&mut self, shared: &Shared) -> Result<(), PopulateError> {
         let mut meanwhile = Vec::new();
-        let (list, _) = self.list(shared, &mut meanwhile)?;
+        let list = match self.list(shared, &mut meanwhile) {
+            // A machine on fire, or a tiny buffer: the first turn tries again.
+            Err(PopulateError::Census(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.repair_due = true;
+                return Ok(());
+            }
+            list => list?.0,
+        };
         self.merge(shared, &list, 0, &meanwhile);
         Ok(())
     }
@@ -60,6 +74,13 @@ impl Turn {
         let before = shared.state.lock().table.births();
         self.apply_suspiciously(shared, &since, before);
 
+        self.reread(shared)
+    }
+
+    /// Steps 3 to 5, once more if the list could not be read the last time.
+    pub(crate) fn reread(&mut self, shared: &Shared) -> Result<(), SourceError> {
+        self.repair_due = false;
+        let begun = self.source.now();
         let mut meanwhile = Vec::new();
         let known = shared.state.lock().table.births();
         match self.list(shared, &mut meanwhile) {
@@ -71,11 +92,16 @@ impl Turn {
             }
             Err(PopulateError::Source(error)) => return Err(error),
             Err(PopulateError::Census(error)) => {
-                tracing::error!(%error, "the process list could not be read after a loss");
-                let mut state = shared.state.lock();
-                for stamped in &meanwhile {
-                    state.apply(stamped, None);
-                }
+                tracing::error!(%error, "the process list could not be read after a loss; to be tried again");
+                self.repair_due = true;
+                let contested = {
+                    let mut state = shared.state.lock();
+                    meanwhile.iter().for_each(|stamped| state.apply(stamped, None));
+                    state.roots.news(&mut self.wakes);
+                    std::mem::take(&mut state.contested)
+                };
+                self.resolve(shared, contested);
+                return Ok(());
             }
         }
         let time = self.source.now();
@@ -87,10 +113,7 @@ impl Turn {
                 state.roots.close_if_empty(key);
             }
         }
-        let mut wakes = Vec::new();
-        state.roots.news(&mut wakes);
-        drop(state);
-        wake(wakes);
+        state.roots.news(&mut self.wakes);
         Ok(())
     }
 
@@ -159,9 +182,13 @@ impl Turn {
         let mut loss = Loss { count: 0, exact: true };
         for attempt in 0.. {
             let mut list = List::default();
-            for (count, pid) in self.source.pids()?.into_iter().enumerate() {
+            // And whom we follow: the list may hide processes of others.
+            let mut pids = self.source.pids()?;
+            pids.extend(shared.state.lock().followed());
+            for (count, pid) in pids.into_iter().enumerate() {
+                let looked = self.source.now();
                 if let Some(living) = self.source.look(pid)? {
-                    list.insert(pid, living);
+                    list.insert(pid, Listed { looked, living });
                 }
                 if count % LOOKS == LOOKS - 1 {
                     self.collect(meanwhile)?;
@@ -180,8 +207,11 @@ impl Turn {
             let since = std::mem::take(meanwhile);
             self.apply_suspiciously(shared, &since, before);
             if attempt == ATTEMPTS {
-                loss.exact = false;
-                return Ok((list, loss));
+                let error = io::Error::new(
+                    io::ErrorKind::WouldBlock,
+                    "records are lost faster than the list is read",
+                );
+                return Err(error.into());
             }
         }
         unreachable!("the loop returns at its last attempt")
@@ -216,7 +246,8 @@ impl Turn {
             for slot in old {
                 let process = state.table.get_mut(slot);
                 let pid = process.id.pid();
-                let listed = list.get(&pid).filter(|listed| same_start(process, listed.start));
+                let listed = list.get(&pid).map(|listed| &listed.living);
+                let listed = listed.filter(|listed| same_start(process, listed.start));
                 match listed {
                     Some(listed) if !listed.is_zombie() => {
                         process.threads = Threads::read(pid, &listed.threads)
@@ -230,7 +261,8 @@ impl Turn {
                     }
                 }
             }
-            let mut added: Vec<_> = list.values().filter(|living| !living.is_zombie()).collect();
+            let mut added: Vec<_> =
+                list.values().map(|listed| &listed.living).filter(|living| !living.is_zombie()).collect();
             added.retain(|living| state.table.newest(living.pid).is_none());
             // By start, so that a parent is mostly put in before its child; links are made when all are in.
             added.sort_by_key(|living| (living.start, living.pid));
@@ -272,7 +304,7 @@ impl Turn {
                 }
             }
             for stamped in meanwhile.iter().chain(&after) {
-                state.apply(stamped, None);
+                apply_to_list(&mut state, list, stamped);
             }
             std::mem::take(&mut state.contested)
         };
@@ -287,8 +319,38 @@ impl Turn {
     }
 }
 
+/// Applies what was queued while the list was read. What of it the list shows already must change nothing: a thread whose
+/// end was told before its process was looked at is none of those that were seen, also where an exec gave its id to
+/// another; and a birth that was told before is that of the process that was seen.
+fn apply_to_list(state: &mut State, list: &List, stamped: &Stamped) {
+    let seen =
+        |pid: u32| list.get(&pid).filter(|listed| stamped.time < listed.looked && !listed.living.is_zombie());
+    match stamped.change {
+        Change::Exit { process, .. } | Change::Thread { process, .. } if seen(process).is_some() => return,
+        Change::Exec { process } => {
+            if let Some(listed) = seen(process) {
+                state.apply(stamped, None);
+                if let Some(slot) = state.table.newest(process) {
+                    state.table.get_mut(slot).threads = Threads::read(process, &listed.living.threads);
+                }
+                return;
+            }
+        }
+        Change::Fork { child, .. } if seen(child).is_some() => {
+            if let Some(slot) = state.table.newest(child) {
+                let process = state.table.get_mut(slot);
+                if process.origin == Origin::Found {
+                    process.start = stamped.time;
+                }
+            }
+        }
+        _ => {}
+    }
+    state.apply(stamped, None);
+}
+
 /// Hands down track sets to those who were put in below a process that is followed; parents first.
-fn inherit(state: &mut crate::reactor::state::State) -> Vec<(ProcId, Arc<TrackSet>)> {
+fn inherit(state: &mut State) -> Vec<(ProcId, Arc<TrackSet>)> {
     let mut inherited = Vec::new();
     loop {
         let mut heirs = Vec::new();

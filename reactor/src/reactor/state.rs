@@ -15,7 +15,7 @@ use crate::{ExitStatus, ProcId};
 pub(crate) type SharedMetadata = std::sync::Arc<Metadata>;
 
 /// Stands for the root of a tree that is still being spawned, in what is told about the stream itself.
-const UNNAMED: ProcId = ProcId::new(0, 0);
+pub(crate) const UNNAMED: ProcId = ProcId::new(0, 0);
 
 /// The process table and the tracked trees.
 #[derive(Debug)]
@@ -269,6 +269,12 @@ impl State {
         let followed = |process: &&Process| process.track.as_ref().is_some_and(|track| track.contains(key));
         let members = self.table.iter().map(|(_, process)| process).filter(followed);
         parents_first(members.map(|process| Member { id: process.id, parent: process.parent }).collect())
+    }
+
+    /// The pids of those whom a tree follows, or has followed.
+    pub(crate) fn followed(&self) -> Vec<u32> {
+        let followed = self.table.iter().filter(|(_, process)| process.track.is_some());
+        followed.map(|(_, process)| process.id.pid()).collect()
     }
 
     /// Processes in the table that a live tree follows.

@@ -3,10 +3,10 @@
 use rustc_hash::FxHashMap;
 
 use crate::error::SourceError;
-use crate::event::{Change, Stamped};
+use crate::event::{Change, Event, Stamped, Time};
 use crate::process::metadata::{Metadata, Missing};
 use crate::reactor::handle::Shared;
-use crate::reactor::state::{Contested, SharedMetadata};
+use crate::reactor::state::{Contested, SharedMetadata, UNNAMED};
 use crate::reactor::waker::WakeSlot;
 use crate::source::{Drained, Source};
 use crate::sync::Arc;
@@ -27,11 +27,23 @@ pub(crate) struct Turn {
     /// The source lost records after what is in `batch` and `ahead`.
     pub(crate) overrun: bool,
     pub(crate) failed: bool,
+    /// The process list could not be read after a loss, and is still to be.
+    pub(crate) repair_due: bool,
+    /// Who has news: to be woken when the baton has been given back. Wakers are not ours and may do anything.
+    pub(crate) wakes: Vec<Arc<WakeSlot>>,
 }
 
 impl Turn {
     pub(crate) fn new(source: Box<dyn Source>) -> Self {
-        Self { source, batch: Vec::new(), ahead: Vec::new(), overrun: false, failed: false }
+        Self {
+            source,
+            batch: Vec::new(),
+            ahead: Vec::new(),
+            overrun: false,
+            failed: false,
+            repair_due: false,
+            wakes: Vec::new(),
+        }
     }
 
     /// One turn. True if there is more to do than a turn takes.
@@ -54,6 +66,9 @@ impl Turn {
     }
 
     fn rounds(&mut self, shared: &Shared) -> Result<bool, SourceError> {
+        if self.repair_due {
+            self.reread(shared)?;
+        }
         for _ in 0..ROUNDS {
             let mut all = false;
             if !self.overrun {
@@ -114,7 +129,6 @@ impl Turn {
     /// Applies the batch and wakes who has news.
     fn apply(&mut self, shared: &Shared, metadata: &mut FxHashMap<usize, SharedMetadata>) {
         let wall_offset = shared.wall_offset(self.source.now());
-        let mut wakes = Vec::new();
         let batch = std::mem::take(&mut self.batch);
         let mut state = shared.state.lock();
         state.wall_offset = wall_offset;
@@ -129,11 +143,10 @@ impl Turn {
                 state = shared.state.lock();
             }
         }
-        state.roots.news(&mut wakes);
+        state.roots.news(&mut self.wakes);
         drop(state);
         self.batch = batch;
         self.batch.clear();
-        wake(wakes);
     }
 
     /// Asks the system how processes ended whose threads ended differently, and tells their ends.
@@ -164,23 +177,23 @@ impl Turn {
         self.failed = true;
         let time = self.source.now();
         let error = std::sync::Arc::new(error);
-        let mut wakes = Vec::new();
         let mut state = shared.state.lock();
+        let wall_offset = state.wall_offset;
         for key in state.roots.keys() {
-            state.announce(key, time, EventKind::Failed { error: std::sync::Arc::clone(&error) });
             if let Some(root) = state.roots.get_mut(key) {
-                root.log.close();
+                let id = root.id.unwrap_or(UNNAMED);
+                let kind = EventKind::Failed { error: std::sync::Arc::clone(&error) };
+                root.log.fail(Event { id, parent: None, time: Time::new(time, wall_offset), kind });
             }
             state.roots.touch(key);
         }
-        state.roots.news(&mut wakes);
+        state.roots.news(&mut self.wakes);
         drop(state);
         shared.failure.lock().get_or_insert(error);
-        wake(wakes);
     }
 }
 
-/// Wakes; no lock is held but the baton.
+/// Wakes; no lock is held, and no baton.
 pub(crate) fn wake(wakes: Vec<Arc<WakeSlot>>) {
     for slot in wakes {
         slot.wake();

@@ -157,14 +157,13 @@ impl CnProc {
 
     fn drain_one(&mut self, out: &mut Vec<Stamped>, limit: usize) -> Result<Drained, SourceError> {
         let Self { sockets, mailbox, ledger, overrun, after, .. } = self;
-        let mut lost_before = false;
         loop {
             let ended = Self::read(sockets, 0, mailbox, limit, |message| {
-                let gap = ledger.received(message.cpu, message.sequence);
-                lost_before |= gap && *overrun;
+                // One queue has no holes but what was lost, also where the kernel had no memory to say so.
+                *overrun |= ledger.received(message.cpu, message.sequence);
                 if let Some(stamped) = change(message) {
-                    // The queue was not empty when it overflowed: what it held is from before the loss.
-                    if lost_before { after.push(stamped) } else { out.push(stamped) }
+                    // What the queue still held when it overflowed cannot be told from what came after.
+                    if *overrun { after.push(stamped) } else { out.push(stamped) }
                 }
             })?;
             match ended {
@@ -345,23 +344,11 @@ impl Source for CnProc {
     }
 }
 
-impl Drop for CnProc {
-    /// The kernel counts listeners by what they ask, not by their sockets, and while it counts one it makes a record
-    /// of every event of the machine.
-    fn drop(&mut self) {
-        for socket in &self.sockets {
-            if let Err(error) = socket.send(&message::request(Request::Ignore, 0)) {
-                tracing::debug!(%error, "the kernel was not told that nobody listens any more");
-            }
-        }
-    }
-}
-
 const OPEN_FILES: &str = "raise the limit of open files (ulimit -n)";
 
 /// A socket that listens, and that the kernel has answered.
 fn listen(options: &OpenOptions) -> Result<Socket, SourceError> {
-    let socket = Socket::open().map_err(|error| match error.raw_os_error() {
+    let mut socket = Socket::open().map_err(|error| match error.raw_os_error() {
         Some(libc::EMFILE | libc::ENFILE) => failed("socket", OPEN_FILES)(error),
         _ => failed("socket", "the kernel needs CONFIG_CONNECTOR and CONFIG_PROC_EVENTS")(error),
     })?;
@@ -393,7 +380,10 @@ fn listen(options: &OpenOptions) -> Result<Socket, SourceError> {
             }
         })?;
         match answer {
-            Some(0) => return Ok(socket),
+            Some(0) => {
+                socket.say_when_dropped(message::request(Request::Ignore, 0).to_vec());
+                return Ok(socket);
+            }
             Some(error) => {
                 let error = io::Error::from_raw_os_error(error as i32);
                 return Err(failed("listening", "it takes root, or kernel 6.6 or later")(error));

@@ -18,6 +18,9 @@ const CN_IDX_PROC: u32 = 1;
 #[derive(Debug)]
 pub(super) struct Socket {
     fd: OwnedFd,
+    /// The kernel counts listeners by what they ask, not by their sockets, and while it counts one it makes a record
+    /// of every event of the machine.
+    farewell: Option<Vec<u8>>,
 }
 
 /// Where datagrams are received: one buffer a datagram, kept between calls.
@@ -50,7 +53,13 @@ impl Socket {
         let fd = unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_CONNECTOR) };
         let fd = check(fd)?;
         // SAFETY: the descriptor is new and nobody else's.
-        Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) } })
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Self { fd, farewell: None })
+    }
+
+    /// What is sent before the socket is closed.
+    pub(super) fn say_when_dropped(&mut self, farewell: Vec<u8>) {
+        self.farewell = Some(farewell);
     }
 
     /// Joins the group. Separate from opening, as it is the first step that a namespace or an old kernel refuses.
@@ -169,6 +178,16 @@ impl Socket {
             }
         }
         Ok(received)
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Some(farewell) = self.farewell.take() {
+            if let Err(error) = self.send(&farewell) {
+                tracing::debug!(%error, "the kernel was not told that nobody listens any more");
+            }
+        }
     }
 }
 

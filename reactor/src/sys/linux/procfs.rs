@@ -22,7 +22,17 @@ pub(super) fn pids() -> io::Result<Vec<u32>> {
 
 /// Looks up one process.
 pub(super) fn look(pid: u32) -> io::Result<Option<Living>> {
-    let Some(text) = gone_is_none(fs::read(format!("/proc/{pid}/stat")))? else { return Ok(None) };
+    let text = match fs::read(format!("/proc/{pid}/stat")) {
+        // The mount options of /proc may hide others' processes, or what is in their entries.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+            None
+        }
+        read => gone_is_none(read)?,
+    };
+    let Some(text) = text else {
+        let hidden = Living { pid, parent: 0, start: 0, threads: vec![pid], status: None };
+        return Ok(syscall::exists(pid).then_some(hidden));
+    };
     let Some(stat) = Stat::parse(&text) else {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
@@ -32,7 +42,8 @@ pub(super) fn look(pid: u32) -> io::Result<Option<Living>> {
     let alone = stat.threads == 1 && !stat.is_dead();
     let threads = if alone { vec![pid] } else { threads(pid)? };
     let threads: Vec<u32> = threads.into_iter().filter(|thread| *thread != pid || !stat.is_dead()).collect();
-    let status = if threads.is_empty() {
+    // With more threads than one the code may be that of the leader, who left before the others.
+    let status = if threads.is_empty() && stat.threads <= 1 {
         stat.exit_code.filter(|code| *code != 0 || may_look_into(pid))
     } else {
         None
