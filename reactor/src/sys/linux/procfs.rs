@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileExt;
 
 use super::syscall;
 use crate::process::metadata::{Field, Metadata, Missing};
@@ -138,7 +139,7 @@ pub(super) fn inspect(pid: u32) -> Metadata {
         Ok(text) => (status_name(&text), status_uid(&text)),
         Err(error) => (Err(missing(&error)), Err(missing(&error))),
     };
-    let argv = match fs::read(format!("/proc/{pid}/cmdline")) {
+    let argv = match read_cmdline(pid) {
         Ok(text) if text.is_empty() => Err(Missing::Gone),
         Ok(text) => Ok(split_argv(text)),
         Err(error) => Err(missing(&error)),
@@ -148,6 +149,40 @@ pub(super) fn inspect(pid: u32) -> Metadata {
         return Metadata::missing(Missing::Gone);
     }
     Metadata { exe, argv, cwd, uid, comm }
+}
+
+/// The argument vector, whole. Each read looks the process's memory up anew, so that a reading in several goes may end
+/// early because the process has ended: one that went on is followed by a look whether the beginning is still there.
+fn read_cmdline(pid: u32) -> io::Result<Vec<u8>> {
+    let mut file = fs::File::open(format!("/proc/{pid}/cmdline"))?;
+    let mut text = vec![0; 32 << 10];
+    let mut length = read_some(&mut file, &mut text)?;
+    if length == text.len() {
+        loop {
+            if length == text.len() {
+                text.resize(length * 2, 0);
+            }
+            let more = read_some(&mut file, &mut text[length..])?;
+            if more == 0 {
+                break;
+            }
+            length += more;
+        }
+        if file.read_at(&mut [0], 0)? == 0 {
+            return Ok(Vec::new());
+        }
+    }
+    text.truncate(length);
+    Ok(text)
+}
+
+fn read_some(file: &mut fs::File, into: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match file.read(into) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
 }
 
 fn field<T>(result: io::Result<T>) -> Field<T> {
@@ -228,6 +263,21 @@ mod tests {
         assert_eq!(metadata.cwd.unwrap(), std::env::current_dir().unwrap());
         assert!(metadata.comm.unwrap().len() <= 15);
         assert_eq!(inspect(u32::MAX), Metadata::missing(Missing::Gone));
+    }
+
+    /// Longer than one read takes.
+    #[test]
+    fn a_long_argument_vector() {
+        let long = "x".repeat(100_000);
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "read x", &long])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let argv = inspect(child.id()).argv;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(argv.unwrap()[3], *long);
     }
 
     #[test]
