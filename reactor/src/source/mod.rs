@@ -1,5 +1,6 @@
 //! Where changes come from: the one trait, [`Source`], and what a source can promise.
 
+#[cfg(any(target_os = "linux", test))]
 pub(crate) mod order;
 #[cfg(any(feature = "sim", test))]
 pub mod sim;
