@@ -2,7 +2,7 @@
 //!
 //! strace knows threads, not processes, and writes lines as it gets to them: a child's first lines,
 //! and even its last, may come before the fork that made it has returned. Also a pid may be used
-//! again. So the lines of each thread are first put together into [`Span`]s, from the first line to
+//! again. So the lines of each thread are first put together into `Span`s, from the first line to
 //! the thread's end. Then each fork is matched to the span of its child.
 
 use std::collections::{HashMap, HashSet};
