@@ -15,7 +15,8 @@ use crate::compare::{End, Life};
 /// No stream takes longer than this to end. Longer than any tree of `make_tree` may live.
 const TIME_LIMIT: Duration = Duration::from_secs(330);
 /// How often a tree is watched anew because records were lost.
-pub const ATTEMPTS: usize = 6;
+pub const ATTEMPTS: u32 = 6;
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// A process tree as its stream has told it.
 #[derive(Debug)]
@@ -92,7 +93,7 @@ impl Seen {
     ///
     /// It cannot be run, the stream does not end in time, or it breaks a promise, or records are lost each time.
     pub async fn of(watcher: &Watcher, mut command: impl FnMut() -> Command) -> (Self, ExitStatus) {
-        for _ in 0..ATTEMPTS {
+        for attempt in 1..=ATTEMPTS {
             let mut command = command();
             command.kill_on_drop(true);
             let (mut child, mut events) = watcher.spawn(command).unwrap_or_else(|error| panic!("{error}"));
@@ -103,6 +104,8 @@ impl Seen {
                 return (seen, status.into());
             }
             println!("LOST {} records of a busy machine", seen.lost);
+            // It may have less to do soon.
+            tokio::time::sleep(attempt * PAUSE).await;
         }
         panic!("records were lost each time");
     }

@@ -31,6 +31,8 @@ exit "$2"
 "#;
 const LATE: &str = "echo \"birth $$ $PPID\" >>truth; echo \"end $$ code 99\" >>truth; exit 99\n";
 const SHELLS: usize = 7;
+/// Processes of a growing tree, which else grows with each attempt.
+const MOST: u32 = 20_000;
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
@@ -307,7 +309,7 @@ fn attach_while_it_grows(shape: &str, mut count: u32, early: bool, mut delay: Du
         std::thread::sleep(delay);
         // Should it be too late, as on a slow machine.
         delay /= 4;
-        count *= 4;
+        count = (count * 4).min(MOST);
         let watcher = before.unwrap_or_else(watcher);
         let streams = runtime().block_on(attach_twice(&watcher, &mut tree, delay));
         let status = tree.child.wait().expect("it can be waited for");
