@@ -127,6 +127,44 @@ fn k7_the_late_exit_of_a_stranger_does_not_end_the_next_owner_of_its_pid() {
     assert_eq!(told(&events)[1..], ["fork 100 101", "exec 101", "exit 101 2"]);
 }
 
+/// The list finds a process before its birth is told: the one who forks it was preempted before it sent the record.
+#[test]
+fn a_birth_that_is_told_late_is_no_second_one() {
+    for late in [5, 30, 900] {
+        let (source, script) = scripted().unwrap();
+        let start = 1_000_000_000;
+        script.list(living(ROOT, 1, &[ROOT]));
+        script.list(Living { start, ..living(101, ROOT, &[101]) });
+        let reactor = Reactor::new(Box::new(source)).unwrap();
+        let mut reader = attach(&reactor, ROOT);
+        let told_at = start + late * 1_000_000;
+        script.change_at(told_at, Change::Fork { parent: ROOT, thread: ROOT, child: 101 });
+        script.change_at(told_at + 1_000, exit(101, 101, 3)).change_at(told_at + 2_000, exit(ROOT, ROOT, 0));
+        let (events, end) = read(&reactor, &mut reader);
+        assert_eq!(told(&events), ["found 100", "found 101", "exit 101 3", "exit 100 0"], "{late} ms late");
+        assert_eq!(end, Readiness::End);
+    }
+}
+
+/// A pid that the list found, born again to another parent or much later, is another process.
+#[test]
+fn k7_a_found_process_does_not_swallow_the_next_birth_of_its_pid() {
+    for (parent, late) in [(102, 30), (ROOT, 5_000)] {
+        let (source, script) = scripted().unwrap();
+        let start = 1_000_000_000;
+        script.list(living(ROOT, 1, &[ROOT])).list(living(102, ROOT, &[102]));
+        script.list(Living { start, ..living(101, ROOT, &[101]) });
+        let reactor = Reactor::new(Box::new(source)).unwrap();
+        let mut reader = attach(&reactor, ROOT);
+        let told_at = start + late * 1_000_000;
+        script.change_at(told_at, Change::Fork { parent, thread: parent, child: 101 });
+        script.change_at(told_at + 1_000, exit(101, 101, 3)).change_at(told_at + 2_000, exit(101, 101, 4));
+        let (events, _) = read(&reactor, &mut reader);
+        let born = format!("fork {parent} 101");
+        assert_eq!(told(&events)[3..], [born.as_str(), "exit 101 3", "exit 101 4"]);
+    }
+}
+
 #[test]
 fn threads_are_folded() {
     let (reactor, script) = reactor();

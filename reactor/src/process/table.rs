@@ -42,6 +42,15 @@ pub(crate) struct Process {
     next: Option<usize>,
 }
 
+impl Process {
+    /// Whether a birth of this pid, told with this parent and time, is its own: the list had it before the record came.
+    pub(crate) fn awaits_birth(&self, parent: Option<ProcId>, time: u64) -> bool {
+        let close = time.abs_diff(self.start) <= START_SLACK;
+        let late = parent.is_some() && self.parent == parent && time.saturating_sub(self.start) <= LATE_BIRTH;
+        self.origin == Origin::Found && (close || late)
+    }
+}
+
 /// What the exits of single threads say about how the process ended. Nearly always they all carry one status.
 /// Where they differ, the process's own is that of the group exit: see [`Ending::Contested`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,6 +92,9 @@ pub(crate) enum Birth {
 
 /// How far the system's start time of a process (10 ms ticks) and the time of its birth record may lie apart.
 const START_SLACK: u64 = 20_000_000;
+/// How late the birth of a found process may be told by its own parent, who can be preempted between making it, when the
+/// list shows it, and sending the record. In that time no pid comes round again but by force.
+const LATE_BIRTH: u64 = 1_000_000_000;
 
 /// All processes known to live.
 #[derive(Debug)]
@@ -179,7 +191,7 @@ impl Table {
     pub(crate) fn birth(&mut self, pid: u32, parent: Option<ProcId>, time: u64) -> Birth {
         if let Some(slot) = self.newest(pid) {
             let process = &mut self.slots[slot];
-            if process.origin == Origin::Found && time.abs_diff(process.start) <= START_SLACK {
+            if process.awaits_birth(parent, time) {
                 process.origin = Origin::Born;
                 process.start = time;
                 process.parent = process.parent.or(parent);

@@ -130,24 +130,26 @@ impl Turn {
     /// Step 2. Processes with a birth number up to `before` are older than the loss.
     fn apply_suspiciously(&mut self, shared: &Shared, since: &[Stamped], before: u64) {
         for (index, stamped) in since.iter().enumerate() {
-            let old = |pid: u32| {
-                let state = shared.state.lock();
+            let old = |state: &State, pid: u32| {
                 let slot = state.table.newest(pid)?;
-                let process = state.table.get(slot);
-                (process.id.birth() <= before).then_some((process.id, process.start, process.origin))
+                (state.table.get(slot).id.birth() <= before).then_some(slot)
             };
             match stamped.change {
-                Change::Fork { child, .. } => {
-                    // Unless it is the very process that a reading of the list had found.
-                    if let Some((id, start, origin)) = old(child) {
-                        let itself = origin == Origin::Found && stamped.time.abs_diff(start) <= 20_000_000;
-                        if !itself {
-                            end(shared, id, ExitStatus::Unknown, stamped.time);
-                        }
+                Change::Fork { parent, child, .. } => {
+                    let mut state = shared.state.lock();
+                    let parent = state.table.newest(parent).map(|slot| state.table.get(slot).id);
+                    let other = |slot: &usize| !state.table.get(*slot).awaits_birth(parent, stamped.time);
+                    if let Some(slot) = old(&state, child).filter(other) {
+                        let process = state.table.remove(slot);
+                        state.exit(&process, ExitStatus::Unknown, stamped.time);
                     }
                 }
                 Change::Exit { process, .. } => {
-                    if let Some((id, ..)) = old(process) {
+                    let id = {
+                        let state = shared.state.lock();
+                        old(&state, process).map(|slot| state.table.get(slot).id)
+                    };
+                    if let Some(id) = id {
                         self.maybe_ended(shared, id, &since[index..]);
                         continue;
                     }

@@ -39,17 +39,10 @@ impl FromStr for SourceName {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let found = Self::ALL.iter().copied().find(|name| name.as_str() == text);
-        found.ok_or_else(|| format!("no source {text:?}; there is: {}", Self::ALL.map_names()))
-    }
-}
-
-trait Names {
-    fn map_names(&self) -> String;
-}
-
-impl Names for [SourceName] {
-    fn map_names(&self) -> String {
-        self.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
+        found.ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.iter().map(|name| name.as_str()).collect();
+            format!("no source {text:?}; there is: {}", names.join(", "))
+        })
     }
 }
 

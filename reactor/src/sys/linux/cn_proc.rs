@@ -121,8 +121,8 @@ impl CnProc {
         Err(refused("it tells of processes, but not of this one"))
     }
 
-    /// Empties one socket. `take` gets each record with its account number settled in the ledger, and whether it
-    /// shows a gap.
+    /// Reads one socket until it is empty, has overrun, or `limit` records have come. `take` gets the records of its
+    /// shard.
     fn read(
         sockets: &[Socket],
         shard: usize,
