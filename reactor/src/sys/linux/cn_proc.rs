@@ -183,7 +183,6 @@ impl CnProc {
             self.pass(true)?;
             self.pass(false)?;
             if self.overrun {
-                self.release_all();
                 return Ok(Drained::Overrun);
             }
             let held = self.order.release(&mut self.second, out);
@@ -214,19 +213,15 @@ impl CnProc {
         Ok(())
     }
 
-    /// Everything that was read and not handed out belongs after the loss.
-    fn release_all(&mut self) {
-        self.order.first().append(&mut self.second);
-        while self.order.release(&mut Vec::new(), &mut self.after) {}
-    }
-
-    /// Reads everything that is queued into `after`, twice, and counts. True if the count is of all that was sent before
+    /// Reads everything that is queued, twice, and counts. What was read before and in the first pass waits to be
+    /// released together, with what the second pass reads beside it. True if the count is of all that was sent before
     /// the marks, and every mark was found.
     fn count(&mut self, marks: &marker::Marks, lost: &mut u64) -> Result<bool, SourceError> {
         let mut found = Vec::new();
         let mut again = false;
         let mut later = Vec::new();
-        let Self { sockets, mailbox, ledger, order, .. } = self;
+        let Self { sockets, mailbox, ledger, order, second, after, .. } = self;
+        order.first().append(second);
         for pass in 0..2 {
             let highest: Vec<_> = ledger.cpus().map(|cpu| (cpu, ledger.highest(cpu))).collect();
             for shard in 0..sockets.len() {
@@ -245,7 +240,8 @@ impl CnProc {
                         if message.what == (What::Renamed { thread: marks.thread }) {
                             found.push(message.cpu);
                         }
-                        order.first().extend(change(message).map(|stamped| (stamped.time, stamped)));
+                        let into = if pass == 0 { order.first() } else { &mut *second };
+                        into.extend(change(message).map(|stamped| (stamped.time, stamped)));
                     })?;
                     match ended {
                         Ended::Overrun => again = true,
@@ -258,11 +254,9 @@ impl CnProc {
         for (cpu, sequence) in later {
             ledger.received(cpu, sequence);
         }
-        if self.sockets.len() == 1 {
+        if sockets.len() == 1 {
             // One queue is in order as it is.
-            self.after.extend(self.order.first().drain(..).map(|(_, stamped)| stamped));
-        } else {
-            self.release_all();
+            after.extend(order.first().drain(..).chain(second.drain(..)).map(|(_, stamped)| stamped));
         }
         Ok(!again && marks.cpus.iter().all(|cpu| found.contains(cpu)))
     }
@@ -324,6 +318,10 @@ impl Source for CnProc {
         }
         self.overrun = false;
         out.append(&mut self.after);
+        if self.gate.is_some() {
+            // What is held back may have a cause that is still queued; the next drain releases it.
+            self.order.release(&mut self.second, out);
+        }
         Ok(loss)
     }
 

@@ -1,6 +1,6 @@
 //! The source against the real kernel: completeness, order and the count of losses, with a second socket as witness.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::process::Command;
 
 use super::cn_proc::CnProc;
@@ -139,6 +139,41 @@ fn k12_shards_are_put_in_order_again() {
     let (one, many) = (between(births(&from_one)), between(births(&from_many)));
     assert!(one.len() > 1_000);
     assert_eq!(one.symmetric_difference(&many).count(), 0, "births that only one of them told");
+}
+
+/// Shards that overrun again and again, settled while the flood runs: no process's end is handed out before its birth,
+/// which would leave it alive for ever.
+#[test]
+fn k12_in_order_across_losses_too() {
+    let _one = ONE_BY_ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let Some(mut source) = open(Some(4096), 8) else { return };
+    let mut ended: HashMap<u32, u64> = HashMap::new();
+    let (mut losses, mut births, mut late) = (0, 0, 0);
+    std::thread::scope(|scope| {
+        let flooding = scope.spawn(|| flood(4_000));
+        while !flooding.is_finished() {
+            // Long enough for the buffers to overrun.
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            let (mut out, end) = drain(&mut source);
+            if end == Drained::Overrun {
+                source.settle(&mut out).unwrap();
+                losses += 1;
+            }
+            for stamped in out {
+                match stamped.change {
+                    Change::Fork { child, .. } => {
+                        births += 1;
+                        late += usize::from(ended.get(&child).is_some_and(|ended| stamped.time < *ended));
+                    }
+                    Change::Exit { process, .. } => drop(ended.insert(process, stamped.time)),
+                    _ => {}
+                }
+            }
+        }
+    });
+    println!("{losses} losses, {births} births told, {late} of them after the end");
+    assert!(losses > 0, "the flood was too small");
+    assert_eq!(late, 0);
 }
 
 #[test]
