@@ -368,6 +368,21 @@ fn k9_metadata_never_from_a_later_exec() {
     assert_eq!(argv(&events[0]), Err(Missing::Gone));
 }
 
+/// What was read may be of an exec that is not queued yet.
+#[test]
+fn k9_metadata_that_are_not_settled_do_not_count() {
+    let (reactor, script) = reactor();
+    script.unsettled_program(ROOT, runs("next"));
+    let mut reader = attach(&reactor, ROOT);
+    script.exec(ROOT);
+    let (events, _) = read(&reactor, &mut reader);
+    assert_eq!(argv(&events[0]), Err(Missing::Unsettled));
+    assert_eq!(argv(&events[1]), Err(Missing::Unsettled));
+    script.program(ROOT, runs("next")).exec(ROOT);
+    let (events, _) = read(&reactor, &mut reader);
+    assert_eq!(argv(&events[0]), Ok("next".to_owned()));
+}
+
 #[test]
 fn metadata_can_be_off() {
     let (reactor, script) = reactor();

@@ -20,6 +20,10 @@ pub enum Missing {
     /// It ran another program before the reading was over, so that what was read may be of that one.
     #[error("replaced by a later exec before it was read")]
     Superseded,
+    /// It was about to begin a program, or stopped by a tracer, when it was read, so that what was read may be of a
+    /// later exec than this one.
+    #[error("not settled when it was read")]
+    Unsettled,
     /// The system denied it: another user's process, or one that is not dumpable.
     #[error("permission denied")]
     Denied,

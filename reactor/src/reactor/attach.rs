@@ -72,7 +72,10 @@ impl Turn {
         };
         let mut read = FxHashMap::default();
         for member in members {
-            read.insert(member.id, SharedMetadata::new(self.source.inspect(member.id.pid())));
+            let reading = self.source.inspect(member.id.pid());
+            let metadata =
+                if reading.settled { reading.metadata } else { Metadata::missing(Missing::Unsettled) };
+            read.insert(member.id, SharedMetadata::new(metadata));
         }
         read
     }

@@ -18,13 +18,13 @@ use rustc_hash::FxHashMap;
 
 use crate::error::SourceError;
 use crate::event::{Change, EventKind, Stamped};
-use crate::process::metadata::Metadata;
+use crate::process::metadata::{Metadata, Missing};
 use crate::process::table::{Origin, same_start};
 use crate::process::threads::Threads;
 use crate::process::track::TrackSet;
 use crate::reactor::handle::Shared;
 use crate::reactor::state::{SharedMetadata, State};
-use crate::reactor::turn::Turn;
+use crate::reactor::turn::{Turn, replaced};
 use crate::source::{Drained, Living, Loss};
 use crate::sync::Arc;
 use crate::{ExitStatus, ProcId};
@@ -298,9 +298,14 @@ impl Turn {
         }
         let contested = {
             let mut state = shared.state.lock();
-            for (id, track, metadata) in found {
-                let doubtful = self.overrun || doubtful(id.pid(), meanwhile) || doubtful(id.pid(), &after);
-                let metadata = if doubtful { Metadata::missing(crate::Missing::Late) } else { metadata };
+            for (id, track, reading) in found {
+                let replaced = || replaced(id.pid(), meanwhile).or_else(|| replaced(id.pid(), &after));
+                let reason = match reading.settled {
+                    _ if self.overrun => Some(Missing::Late),
+                    false => Some(Missing::Unsettled),
+                    true => replaced(),
+                };
+                let metadata = reason.map_or(reading.metadata, Metadata::missing);
                 if let Some(slot) = state.table.find(id) {
                     state.found(slot, &track, time, &SharedMetadata::new(metadata));
                 }
@@ -398,14 +403,6 @@ fn last_status(pid: u32, changes: &[Stamped]) -> Option<i32> {
         }
     }
     last
-}
-
-fn doubtful(pid: u32, changes: &[Stamped]) -> bool {
-    changes.iter().any(|stamped| match stamped.change {
-        Change::Exec { process } | Change::Exit { process, .. } => process == pid,
-        Change::Fork { child, .. } => child == pid,
-        Change::Thread { .. } => false,
-    })
 }
 
 /// Why the process list is not to be had.

@@ -95,8 +95,8 @@ impl Turn {
         Ok(true)
     }
 
-    /// Reads what the programs are that were just started. What was read of a process counts only if no later
-    /// exec or exit of it, and no new owner of its pid, was queued before the reading was over (K9).
+    /// Reads what the programs are that were just started. What was read of a process counts only if it was settled,
+    /// and no later exec of it and no new owner of its pid was queued before the reading was over (K9).
     fn inspect(&mut self, shared: &Shared) -> Result<FxHashMap<usize, SharedMetadata>, SourceError> {
         let execs = shared.state.lock().execs_to_inspect(&self.batch);
         let mut read = Vec::new();
@@ -110,6 +110,12 @@ impl Turn {
         if read.is_empty() {
             return Ok(found);
         }
+        // Who was about to begin has probably begun by now.
+        for (_, pid, reading) in &mut read {
+            if !reading.settled {
+                *reading = self.source.inspect(*pid);
+            }
+        }
         // A loss now means that an exec may have gone unseen.
         while !self.overrun {
             match self.source.drain(&mut self.ahead, BATCH)? {
@@ -118,9 +124,13 @@ impl Turn {
                 Drained::Overrun => self.overrun = true,
             }
         }
-        for (index, pid, metadata) in read {
-            let reason = if self.overrun { Some(Missing::Late) } else { overtaken(pid, &self.ahead) };
-            let metadata = reason.map_or(metadata, Metadata::missing);
+        for (index, pid, reading) in read {
+            let reason = match replaced(pid, &self.ahead) {
+                _ if self.overrun => Some(Missing::Late),
+                None if !reading.settled => Some(Missing::Unsettled),
+                replaced => replaced,
+            };
+            let metadata = reason.map_or(reading.metadata, Metadata::missing);
             found.insert(index, SharedMetadata::new(metadata));
         }
         Ok(found)
@@ -200,11 +210,20 @@ pub(crate) fn wake(wakes: Vec<Arc<WakeSlot>>) {
     }
 }
 
-/// Whether, after an exec of `pid`, `later` has something that makes a reading of the process doubtful.
+/// Whether, after an exec of `pid`, `later` has something that makes reading what it runs useless.
 fn overtaken(pid: u32, later: &[Stamped]) -> Option<Missing> {
+    let ended = |stamped: &Stamped| match stamped.change {
+        Change::Exit { process, thread, .. } => process == pid && thread == pid,
+        _ => false,
+    };
+    replaced(pid, later).or_else(|| later.iter().any(ended).then_some(Missing::Gone))
+}
+
+/// Whether `later` has something that makes a reading of `pid` before it doubtful. Its end does not: who was still there
+/// to be read was what it was.
+pub(crate) fn replaced(pid: u32, later: &[Stamped]) -> Option<Missing> {
     later.iter().find_map(|stamped| match stamped.change {
         Change::Exec { process } if process == pid => Some(Missing::Superseded),
-        Change::Exit { process, thread, .. } if process == pid && thread == pid => Some(Missing::Gone),
         Change::Fork { child, .. } if child == pid => Some(Missing::Gone),
         _ => None,
     })

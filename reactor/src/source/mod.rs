@@ -77,6 +77,16 @@ impl Living {
     }
 }
 
+/// What [`Source::inspect`] read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// What the process was seen to run.
+    pub metadata: Metadata,
+    /// The change that made the process run this was queued before the reading was over: no exec was under way whose
+    /// program could be read already and whose [`Change::Exec`](crate::Change::Exec) was yet to come.
+    pub settled: bool,
+}
+
 /// Turns what a system says into ordered [`Change`](crate::Change)s. All that is particular to a system ends here.
 ///
 /// A source is owned by the turn and called by one thread at a time. No call waits for anything to happen.
@@ -114,8 +124,9 @@ pub trait Source: Send + fmt::Debug {
     /// The system's list cannot be read, for another reason than that there is no such process.
     fn look(&mut self, pid: u32) -> io::Result<Option<Living>>;
 
-    /// Reads what a process runs. May be that of a later exec or a later process: the caller checks.
-    fn inspect(&mut self, pid: u32) -> Metadata;
+    /// Reads what a process runs. May be that of a later exec or a later process: the caller drains once more, and
+    /// believes what is [`settled`](Reading::settled) and not contradicted by what was queued.
+    fn inspect(&mut self, pid: u32) -> Reading;
 
     /// Now, in nanoseconds of the monotonic clock.
     fn now(&self) -> u64;

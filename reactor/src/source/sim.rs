@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Capabilities, Drained, Living, Loss, Source};
+use super::{Capabilities, Drained, Living, Loss, Reading, Source};
 use crate::error::SourceError;
 use crate::event::{Change, Stamped};
 use crate::process::metadata::{Metadata, Missing};
@@ -33,7 +33,7 @@ struct Shared {
     overrun: bool,
     time: u64,
     living: BTreeMap<u32, Living>,
-    programs: BTreeMap<u32, Metadata>,
+    programs: BTreeMap<u32, Reading>,
     failure: Option<&'static str>,
     bell: UnixStream,
 }
@@ -132,7 +132,13 @@ impl Script {
 
     /// What reading `pid`'s metadata will give from now on.
     pub fn program(&self, pid: u32, metadata: Metadata) -> &Self {
-        lock(&self.shared).programs.insert(pid, metadata);
+        lock(&self.shared).programs.insert(pid, Reading { metadata, settled: true });
+        self
+    }
+
+    /// The same, in the midst of an exec that is not queued yet.
+    pub fn unsettled_program(&self, pid: u32, metadata: Metadata) -> &Self {
+        lock(&self.shared).programs.insert(pid, Reading { metadata, settled: false });
         self
     }
 
@@ -216,9 +222,9 @@ impl Source for SimSource {
         Ok(lock(&self.shared).living.get(&pid).cloned())
     }
 
-    fn inspect(&mut self, pid: u32) -> Metadata {
-        let shared = lock(&self.shared);
-        shared.programs.get(&pid).cloned().unwrap_or_else(|| Metadata::missing(Missing::Unsupported))
+    fn inspect(&mut self, pid: u32) -> Reading {
+        let unknown = || Reading { metadata: Metadata::missing(Missing::Unsupported), settled: true };
+        lock(&self.shared).programs.get(&pid).cloned().unwrap_or_else(unknown)
     }
 
     fn now(&self) -> u64 {

@@ -17,9 +17,8 @@ use super::netlink::{Gate, Mailbox, Socket};
 use super::{procfs, syscall};
 use crate::error::SourceError;
 use crate::event::Stamped;
-use crate::process::metadata::Metadata;
 use crate::source::order::DoubleSnapshot;
-use crate::source::{Capabilities, Drained, Living, Loss, Source};
+use crate::source::{Capabilities, Drained, Living, Loss, Reading, Source};
 use crate::sys::OpenOptions;
 
 const NAME: &str = "cn_proc";
@@ -333,7 +332,7 @@ impl Source for CnProc {
         procfs::look(pid)
     }
 
-    fn inspect(&mut self, pid: u32) -> Metadata {
+    fn inspect(&mut self, pid: u32) -> Reading {
         procfs::inspect(pid)
     }
 

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 
 use super::syscall;
 use crate::process::metadata::{Field, Metadata, Missing};
-use crate::source::Living;
+use crate::source::{Living, Reading};
 
 /// All pids, by the names in /proc.
 pub(super) fn pids() -> io::Result<Vec<u32>> {
@@ -129,26 +129,56 @@ impl Stat {
     }
 }
 
-/// Reads what `pid` runs. The argument vector last: the kernel shows a new program's only when the exec is all but
-/// over, so that a reading which the exec overlapped either finds none or comes so late that the exec's record is
-/// queued before the caller looks.
-pub(super) fn inspect(pid: u32) -> Metadata {
+/// Reads what `pid` runs. Its state comes last and tells whether the rest can be of an exec whose record is not queued
+/// yet: see [`is_settled`].
+pub(super) fn inspect(pid: u32) -> Reading {
     let exe = field(fs::read_link(format!("/proc/{pid}/exe")));
     let cwd = field(fs::read_link(format!("/proc/{pid}/cwd")));
-    let (comm, uid) = match fs::read(format!("/proc/{pid}/status")) {
-        Ok(text) => (status_name(&text), status_uid(&text)),
-        Err(error) => (Err(missing(&error)), Err(missing(&error))),
+    let cmdline = read_cmdline(pid);
+    let status = match fs::read(format!("/proc/{pid}/status")) {
+        Ok(text) => text,
+        Err(error) => return Reading { metadata: Metadata::missing(missing(&error)), settled: true },
     };
-    let argv = match read_cmdline(pid) {
-        Ok(text) if text.is_empty() => Err(Missing::Gone),
+    let settled = is_settled(pid, &status);
+    let argv = match cmdline {
+        // A zombie, or a program that is being replaced: nothing that was read is sure to be of one program.
+        Ok(text) if text.is_empty() && !settled => {
+            return Reading { metadata: Metadata::missing(Missing::Gone), settled: true };
+        }
         Ok(text) => Ok(split_argv(text)),
         Err(error) => Err(missing(&error)),
     };
-    if argv == Err(Missing::Gone) {
-        // A zombie, or a program that is being replaced: nothing that was read is sure to be of one program.
-        return Metadata::missing(Missing::Gone);
+    let (comm, uid) = (status_name(&status), status_uid(&status));
+    Reading { metadata: Metadata { exe, argv, cwd, uid, comm }, settled }
+}
+
+/// Whether no exec of the process was between the moment when its program can be read and the one when its record is
+/// queued. What lies between is the end of execve(2) in the kernel, where nothing waits but for a tracer. So it is past
+/// it, or before it, if it sleeps or is stopped by job control; or if pages of files are mapped, since a new program has
+/// none before its first instruction has been fetched. A tracer can hold it there and look at its text.
+fn is_settled(pid: u32, status: &[u8]) -> bool {
+    let value = |key| status_line(status, key).map(<[u8]>::trim_ascii_start).unwrap_or_default();
+    let is_zero = |value: &[u8]| value.split(|byte| *byte == b' ').next() == Some(b"0");
+    match value(b"State").first() {
+        Some(b'S' | b'T') => true,
+        Some(b'Z' | b'X') | None => false,
+        Some(_) if is_zero(value(b"TracerPid")) => {
+            let pages = value(b"RssFile");
+            !pages.is_empty() && !is_zero(pages)
+        }
+        Some(_) => fs::read(format!("/proc/{pid}/syscall")).is_ok_and(|text| is_in_another_call(&text)),
     }
-    Metadata { exe, argv, cwd, uid, comm }
+}
+
+/// Whether a process is held in a system call that is no exec, by its /proc/PID/syscall: the call's number first, or
+/// `running`, or -1 outside of calls.
+fn is_in_another_call(text: &[u8]) -> bool {
+    /// execve and execveat as 64-bit and 32-bit programs of all architectures know them.
+    const EXECS: [libc::c_long; 10] =
+        [libc::SYS_execve, libc::SYS_execveat, 11, 59, 221, 281, 358, 387, 520, 545];
+    let number = text.split(|byte| *byte == b' ').next().and_then(|number| std::str::from_utf8(number).ok());
+    let number = number.and_then(|number| number.parse::<libc::c_long>().ok());
+    number.is_some_and(|number| number >= 0 && !EXECS.contains(&number))
 }
 
 /// The argument vector, whole. Each read looks the process's memory up anew, so that a reading in several goes may end
@@ -257,27 +287,31 @@ mod tests {
 
     #[test]
     fn our_own_program() {
-        let metadata = inspect(std::process::id());
+        let Reading { metadata, settled } = inspect(std::process::id());
+        assert!(settled);
         assert_eq!(metadata.exe.unwrap(), std::env::current_exe().unwrap());
         assert_eq!(metadata.argv.unwrap(), std::env::args_os().collect::<Vec<_>>());
         assert_eq!(metadata.cwd.unwrap(), std::env::current_dir().unwrap());
         assert!(metadata.comm.unwrap().len() <= 15);
-        assert_eq!(inspect(u32::MAX), Metadata::missing(Missing::Gone));
+        assert_eq!(inspect(u32::MAX).metadata, Metadata::missing(Missing::Gone));
     }
 
-    /// Longer than one read takes.
+    /// Longer than one read takes. The spawn returns before the new argument vector can be read.
     #[test]
     fn a_long_argument_vector() {
         let long = "x".repeat(100_000);
         let mut child = std::process::Command::new("sh")
-            .args(["-c", "read x", &long])
+            .args(["-c", "echo; read x", &long])
             .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        let argv = inspect(child.id()).argv;
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let Reading { metadata, settled } = inspect(child.id());
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(argv.unwrap()[3], *long);
+        assert_eq!(metadata.argv.unwrap()[3], *long);
+        assert!(settled);
     }
 
     #[test]
@@ -285,6 +319,14 @@ mod tests {
         assert_eq!(status_name(b"Name:\ta\\\\b\\nc\nUid:\t1\t2\t3\t4\n").unwrap(), "a\\b\nc");
         assert_eq!(status_uid(b"Name:\ta\nUid:\t1\t2\t3\t4\n"), Ok(2));
         assert_eq!(status_uid(b"Uid:\t1\n"), Err(Missing::Unsupported));
+    }
+
+    #[test]
+    fn system_calls() {
+        assert!(is_in_another_call(b"0 0x0 0x7ffd 0x1 0x0 0x0 0x0 0x7ffd 0x7f01\n"));
+        for exec in [&b"59 0x0 0x0"[..], b"running\n", b"-1 0x7ffd 0x7f01\n", b""] {
+            assert!(!is_in_another_call(exec));
+        }
     }
 
     #[test]
