@@ -1,27 +1,21 @@
 //! Who drives: in each runtime that polls a stream, one task that takes a turn when the reactor has something.
 
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
 
 use proc_reactor::{Guard, Reactor, Turned};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::{Handle, Id};
-use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 /// The tasks that drive one reactor, and the guard for when none of them does.
 #[derive(Debug)]
 pub(crate) struct Drivers {
     tasks: Mutex<HashMap<Id, Driver>>,
-    /// Dropped to end them.
-    open: watch::Sender<()>,
     guard: Guard,
 }
 
@@ -34,7 +28,7 @@ struct Driver {
 
 impl Drivers {
     pub(crate) fn new(reactor: &Reactor) -> io::Result<Self> {
-        Ok(Self { tasks: Mutex::default(), open: watch::Sender::new(()), guard: Guard::start(reactor)? })
+        Ok(Self { tasks: Mutex::default(), guard: Guard::start(reactor)? })
     }
 
     fn tasks(&self) -> MutexGuard<'_, HashMap<Id, Driver>> {
@@ -62,14 +56,23 @@ impl Drivers {
         }
         tasks.retain(|_, driver| !driver.task.is_finished());
         let works = Arc::new(AtomicBool::new(false));
-        let driving = drive(reactor.clone(), Arc::clone(&works), self.open.subscribe());
+        let driving = drive(reactor.clone(), Arc::clone(&works));
         let task = runtime.spawn(driving).abort_handle();
         tasks.insert(runtime.id(), Driver { task, works });
     }
 }
 
-/// Takes turns until the watcher and all its streams are gone, or the runtime is.
-async fn drive(reactor: Reactor, works: Arc<AtomicBool>, mut open: watch::Receiver<()>) {
+impl Drop for Drivers {
+    /// The watcher and all its streams are gone.
+    fn drop(&mut self) {
+        for (_, driver) in self.tasks().drain() {
+            driver.task.abort();
+        }
+    }
+}
+
+/// Takes turns until it is aborted or the runtime shuts down.
+async fn drive(reactor: Reactor, works: Arc<AtomicBool>) {
     let fd = match readable(&reactor) {
         Ok(fd) => fd,
         Err(error) => {
@@ -78,21 +81,13 @@ async fn drive(reactor: Reactor, works: Arc<AtomicBool>, mut open: watch::Receiv
         }
     };
     works.store(true, Ordering::Release);
-    let mut closed = pin!(async move { while open.changed().await.is_ok() {} });
     loop {
-        let ready = poll_fn(|cx| {
-            if closed.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(None);
-            }
-            fd.poll_read_ready(cx).map(Some)
-        });
-        match ready.await {
-            None => return,
-            Some(Err(error)) => {
+        match fd.readable().await {
+            Err(error) => {
                 tracing::debug!(%error, "the runtime is shutting down");
                 return;
             }
-            Some(Ok(mut ready)) => {
+            Ok(mut ready) => {
                 while reactor.turn() == Turned::More {
                     tokio::task::yield_now().await;
                 }

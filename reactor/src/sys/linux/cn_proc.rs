@@ -31,6 +31,8 @@ const WANTED_BUFFER: usize = 16 << 20;
 const ENOUGH_BUFFER: usize = 4 << 20;
 const SHARDS: usize = 16;
 const MAX_SHARDS: usize = 64;
+/// Records received one by one before many are asked for at once: a wake-up usually has one or two.
+const SINGLY: usize = 4;
 /// How often something is tried that a flood of records can thwart.
 const ATTEMPTS: usize = 5;
 
@@ -131,21 +133,26 @@ impl CnProc {
     ) -> Result<Ended, SourceError> {
         let shards = sockets.len() as u32;
         let mut count = 0;
+        let mut hand = |bytes: &[u8]| {
+            let Some(message) = message::parse(bytes) else { return };
+            // Before it had its filter, a socket got the records of all shards.
+            if message.sequence % shards == shard as u32 {
+                take(message);
+            }
+        };
         loop {
-            let received = sockets[shard].receive(mailbox, |bytes| {
-                let Some(message) = message::parse(bytes) else { return };
-                // Before it had its filter, a socket got the records of all shards.
-                if message.sequence % shards == shard as u32 {
-                    take(message);
-                }
-            });
+            let received = if count < SINGLY {
+                sockets[shard].receive_one(mailbox, &mut hand).map(|()| 1)
+            } else {
+                sockets[shard].receive_many(mailbox, &mut hand)
+            };
             match received {
                 Ok(received) => count += received,
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EAGAIN) => return Ok(Ended::Empty),
                     Some(libc::ENOBUFS) => return Ok(Ended::Overrun),
                     Some(libc::EINTR) => {}
-                    _ => return Err(failed("recvmmsg", "")(error)),
+                    _ => return Err(failed("receiving", "")(error)),
                 },
             }
             if count >= limit {
@@ -397,13 +404,13 @@ fn listen(options: &OpenOptions) -> Result<Socket, SourceError> {
 fn empty(socket: &Socket, mailbox: &mut Mailbox, mut take: impl FnMut(Message)) -> Result<bool, SourceError> {
     let mut overrun = false;
     loop {
-        match socket.receive(mailbox, |bytes| message::parse(bytes).into_iter().for_each(&mut take)) {
+        match socket.receive_many(mailbox, |bytes| message::parse(bytes).into_iter().for_each(&mut take)) {
             Ok(_) => {}
             Err(error) => match error.raw_os_error() {
                 Some(libc::EAGAIN) => return Ok(overrun),
                 Some(libc::ENOBUFS) => overrun = true,
                 Some(libc::EINTR) => {}
-                _ => return Err(failed("recvmmsg", "")(error)),
+                _ => return Err(failed("receiving", "")(error)),
             },
         }
     }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::message::SEQUENCE;
 
-/// Datagrams taken with one system call.
+/// Datagrams taken with one system call where there are many.
 const BATCH: usize = 64;
 /// Longer than any message that we read; a longer one is cut and then refused by the parser.
 const DATAGRAM: usize = 128;
@@ -135,13 +135,43 @@ impl Socket {
         check(set).map(drop)
     }
 
-    /// Receives what is queued, up to one mailbox full, and hands each datagram of the kernel's to `take`. Returns how
-    /// many it received; fewer than a mailbox holds does not mean that there are no more.
+    /// Receives the next datagram and hands it to `take` if it is the kernel's.
     ///
     /// # Errors
     /// `WouldBlock` if nothing is queued. `ENOBUFS` once for each time that the buffer was full; what was queued
     /// before comes after the error.
-    pub(super) fn receive(&self, mailbox: &mut Mailbox, mut take: impl FnMut(&[u8])) -> io::Result<usize> {
+    pub(super) fn receive_one(&self, mailbox: &mut Mailbox, take: impl FnOnce(&[u8])) -> io::Result<()> {
+        let buffer = &mut mailbox.buffers[0];
+        let mut sender = no_address();
+        let mut length = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
+        // SAFETY: the lengths are those of the buffer and of the address, and nothing else has them meanwhile.
+        let received = unsafe {
+            libc::recvfrom(
+                self.fd.as_raw_fd(),
+                buffer.as_mut_ptr().cast(),
+                DATAGRAM,
+                libc::MSG_DONTWAIT,
+                (&raw mut sender).cast(),
+                &raw mut length,
+            )
+        };
+        let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+        if is_kernel(&sender) {
+            take(&buffer[..received.min(DATAGRAM)]);
+        }
+        Ok(())
+    }
+
+    /// The same for up to one mailbox full with one system call, whose preparation costs as much as some. Returns how
+    /// many it received; fewer than a mailbox holds does not mean that there are no more.
+    ///
+    /// # Errors
+    /// As [`receive_one`](Self::receive_one).
+    pub(super) fn receive_many(
+        &self,
+        mailbox: &mut Mailbox,
+        mut take: impl FnMut(&[u8]),
+    ) -> io::Result<usize> {
         // SAFETY: an all-zero mmsghdr is a valid value: integers and null pointers.
         let mut headers: [libc::mmsghdr; BATCH] = unsafe { zeroed() };
         let mut vectors = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; BATCH];
@@ -172,13 +202,17 @@ impl Socket {
         for ((header, buffer), sender) in
             headers.iter().zip(mailbox.buffers.iter()).zip(mailbox.senders.iter()).take(received)
         {
-            // Anybody may send to a netlink socket. The kernel's own address is 0.
-            if sender.nl_pid == 0 {
+            if is_kernel(sender) {
                 take(&buffer[..(header.msg_len as usize).min(DATAGRAM)]);
             }
         }
         Ok(received)
     }
+}
+
+/// Anybody may send to a netlink socket. The kernel's own address is 0.
+fn is_kernel(sender: &libc::sockaddr_nl) -> bool {
+    sender.nl_pid == 0
 }
 
 impl Drop for Socket {
