@@ -39,7 +39,7 @@ pub use error::{AttachError, SpawnError};
 #[cfg(feature = "sim")]
 pub use proc_reactor::source::sim;
 pub use proc_reactor::{
-    Capabilities, Event, EventKind, ExitStatus, Field, Member, Metadata, Missing, OpenError,
+    Capabilities, Event, EventKind, ExitStatus, Field, Loss, Member, Metadata, Missing, OpenError,
     ParseProcIdError, ProcId, SourceError, SourceName, Stats, Time, signal_name,
 };
 pub use stream::Events;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::error::SourceError;
-use crate::{ExitStatus, Metadata, ProcId};
+use crate::{ExitStatus, Loss, Metadata, ProcId};
 
 /// What a source says happened, in pids, before anybody knows whose they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,6 +125,8 @@ pub enum EventKind {
     Gap {
         /// How many events this reader missed.
         count: u64,
+        /// What the system lost, where a [`EventKind::Lost`] was among them.
+        lost: Option<Loss>,
         /// The living processes of the tree, parents first.
         living: Arc<[Member]>,
     },
@@ -168,17 +170,15 @@ impl fmt::Display for Event {
             EventKind::Exec { metadata } => write!(f, "{} exec {metadata}", self.id),
             EventKind::Exit { status } => write!(f, "{} {status}", self.id),
             EventKind::Found { metadata } => write!(f, "{} found {metadata}", self.id),
-            EventKind::Gap { count, living } => {
-                write!(
-                    f,
-                    "{} gap: {count} events were not read in time, {} processes live",
-                    self.id,
-                    living.len()
-                )
+            EventKind::Gap { count, lost, living } => {
+                write!(f, "{} gap: {count} events were not read in time", self.id)?;
+                if let Some(lost) = lost {
+                    write!(f, " and {lost} of the source lost")?;
+                }
+                write!(f, ", {} processes live", living.len())
             }
-            EventKind::Lost { count, exact } => {
-                let at_least = if *exact { "" } else { "at least " };
-                write!(f, "{} lost {at_least}{count} records of the source", self.id)
+            &EventKind::Lost { count, exact } => {
+                write!(f, "{} lost {} of the source", self.id, Loss { count, exact })
             }
             EventKind::Resync { found, exited } => {
                 write!(f, "{} resync: {found} processes found, {exited} ended", self.id)

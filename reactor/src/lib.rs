@@ -56,6 +56,6 @@ pub use process::metadata::{Field, Metadata, Missing};
 pub use reactor::guard::Guard;
 pub use reactor::handle::{Reactor, Spawning, Stats, TreeOptions, Turned};
 pub use reactor::registration::{Reader, Readiness};
-pub use source::{Capabilities, Source};
+pub use source::{Capabilities, Loss, Source};
 pub use status::{ExitStatus, signal_name};
 pub use sys::{OpenError, OpenOptions, SourceName, open};

@@ -59,7 +59,7 @@ fn word(event: &Event) -> String {
         EventKind::Found { .. } => format!("found {pid}"),
         EventKind::Lost { count, exact } => format!("lost {count}{}", if *exact { "" } else { "+" }),
         EventKind::Resync { found, exited } => format!("resync {found} {exited}"),
-        EventKind::Gap { count, living } => {
+        EventKind::Gap { count, living, .. } => {
             format!("gap {count} {:?}", living.iter().map(|member| member.id.pid()).collect::<Vec<_>>())
         }
         EventKind::Failed { .. } => "failed".to_owned(),
@@ -311,7 +311,9 @@ fn a_slow_reader_gets_a_gap_and_who_lives() {
     }
     let (events, end) = read(&reactor, &mut slow);
     assert_eq!(end, Readiness::Pending);
-    let [Event { kind: EventKind::Gap { count, living }, .. }] = &events[..] else { panic!("{events:?}") };
+    let [Event { kind: EventKind::Gap { count, living, lost: None }, .. }] = &events[..] else {
+        panic!("{events:?}")
+    };
     assert_eq!(*count, all as u64 + 1, "and the first found");
     let pids: Vec<u32> = living.iter().map(|member| member.id.pid()).collect();
     assert_eq!(pids[0], ROOT, "parents first");

@@ -338,7 +338,7 @@ mod tests {
         assert_eq!(with(2, (3, found())), 3, "found, twice, and never ended");
         assert_eq!(with(2, (2, EventKind::Lost { count: 1, exact: true })), 1);
         assert_eq!(with(2, (2, EventKind::Resync { found: 0, exited: 0 })), 1);
-        assert_eq!(with(2, (2, EventKind::Gap { count: 1, living: Arc::new([]) })), 1);
+        assert_eq!(with(2, (2, EventKind::Gap { count: 1, lost: None, living: Arc::new([]) })), 1);
         assert_eq!(spawned(&good[..3]), 1, "the root lives");
         assert_eq!(spawned(&[]), 1);
         assert_eq!(

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use slab::Slab;
 
 use crate::event::EventKind;
+use crate::source::Loss;
 use crate::{Event, ProcId};
 
 use cursor::Cursor;
@@ -21,6 +22,8 @@ pub(crate) struct Log {
     bytes: usize,
     limit: usize,
     closed: bool,
+    /// The losses among the events that some reader has not read, kept or dropped.
+    losses: VecDeque<(u64, Loss)>,
     /// Why the log was closed, if not because all have ended: told to every reader, whatever else it missed.
     failure: Option<Event>,
     cursors: Slab<Cursor>,
@@ -33,8 +36,13 @@ pub(crate) enum Read {
     Events,
     /// Nothing now.
     Empty,
-    /// This many events were dropped before this reader came to them. Its place is now the end of the log.
-    Gap(u64),
+    /// Events were dropped before this reader came to them. Its place is now the end of the log.
+    Gap {
+        /// How many events.
+        count: u64,
+        /// What the losses among them come to.
+        lost: Option<Loss>,
+    },
     /// Nothing now, and nothing will come.
     End,
 }
@@ -47,6 +55,7 @@ impl Log {
             bytes: 0,
             limit,
             closed: false,
+            losses: VecDeque::new(),
             failure: None,
             cursors: Slab::new(),
         }
@@ -59,6 +68,9 @@ impl Log {
     /// Appends; where the limit is passed, the oldest go first, read or not.
     pub(crate) fn push(&mut self, event: Event) {
         self.bytes += weight(&event);
+        if let EventKind::Lost { count, exact } = event.kind {
+            self.losses.push_back((self.end(), Loss { count, exact }));
+        }
         self.events.push_back(event);
         while self.bytes > self.limit && !self.events.is_empty() {
             self.drop_first();
@@ -112,10 +124,14 @@ impl Log {
         let end = self.end();
         let cursor = &mut self.cursors[key.0];
         if cursor.next < self.first {
-            let missed = end - cursor.next;
+            let count = end - cursor.next;
+            let missed = self.losses.iter().filter(|(number, _)| *number >= cursor.next);
+            let lost = missed
+                .map(|(_, loss)| *loss)
+                .reduce(|sum, loss| Loss { count: sum.count + loss.count, exact: sum.exact && loss.exact });
             cursor.next = end;
             self.trim();
-            return Read::Gap(missed);
+            return Read::Gap { count, lost };
         }
         if cursor.next == end {
             if let Some(failure) = self.failure.as_ref().filter(|_| !cursor.knows_failure) {
@@ -134,6 +150,7 @@ impl Log {
                 out.push_back(event);
             }
             self.first += count as u64;
+            self.trim_losses();
         } else {
             out.extend(self.events.range(from..from + count).cloned());
             self.trim();
@@ -143,10 +160,23 @@ impl Log {
 
     /// Drops what every reader has read.
     fn trim(&mut self) {
-        let needed = self.cursors.iter().map(|(_, cursor)| cursor.next).min().unwrap_or(self.end());
+        let needed = self.needed();
         while self.first < needed && !self.events.is_empty() {
             self.drop_first();
         }
+        self.trim_losses();
+    }
+
+    fn trim_losses(&mut self) {
+        if !self.losses.is_empty() {
+            let needed = self.needed();
+            self.losses.retain(|(number, _)| *number >= needed);
+        }
+    }
+
+    /// The number of the first event that some reader has not read.
+    fn needed(&self) -> u64 {
+        self.cursors.iter().map(|(_, cursor)| cursor.next).min().unwrap_or(self.end())
     }
 
     fn drop_first(&mut self) {
@@ -215,11 +245,36 @@ mod tests {
             log.push(exit(birth));
         }
         let mut out = VecDeque::new();
-        assert_eq!(log.read(slow, &mut out, 9), Read::Gap(5), "a snapshot stands for all up to now");
+        let gap = Read::Gap { count: 5, lost: None };
+        assert_eq!(log.read(slow, &mut out, 9), gap, "a snapshot stands for all up to now");
         assert_eq!(log.read(slow, &mut out, 9), Read::Empty);
         log.push(exit(5));
         assert_eq!(log.read(slow, &mut out, 9), Read::Events);
         assert_eq!(births(&mut out), [5]);
+    }
+
+    #[test]
+    fn k8_a_gap_tells_the_losses_in_it() {
+        let mut log = Log::new(2 * size_of::<Event>());
+        let (slow, fast) = (log.subscribe(), log.subscribe());
+        let mut out = VecDeque::new();
+        let mut lose = |log: &mut Log, count, exact| {
+            log.push(Event { kind: EventKind::Lost { count, exact }, ..exit(0) });
+            assert_eq!(log.read(fast, &mut out, 9), Read::Events);
+        };
+        lose(&mut log, 3, true);
+        assert_eq!(log.read(slow, &mut VecDeque::new(), 9), Read::Events);
+        lose(&mut log, 4, true);
+        lose(&mut log, 5, false);
+        log.push(exit(1));
+        log.push(exit(2));
+        let lost = Some(Loss { count: 9, exact: false });
+        assert_eq!(log.read(slow, &mut out, 9), Read::Gap { count: 4, lost });
+        assert!(log.losses.is_empty());
+        for birth in 3..8 {
+            log.push(exit(birth));
+        }
+        assert_eq!(log.read(slow, &mut out, 9), Read::Gap { count: 5, lost: None });
     }
 
     #[test]

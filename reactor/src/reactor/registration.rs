@@ -61,12 +61,12 @@ impl Reader {
             Read::Events => Readiness::Ready,
             Read::Empty => Readiness::Pending,
             Read::End => Readiness::End,
-            Read::Gap(count) => {
+            Read::Gap { count, lost } => {
                 let living: Vec<Member> = state.living(self.key);
                 let wall_offset = state.wall_offset;
                 drop(state);
                 let time = Time::new(crate::sys::monotonic(), wall_offset);
-                let kind = EventKind::Gap { count, living: living.into() };
+                let kind = EventKind::Gap { count, lost, living: living.into() };
                 out.push_back(Event { id: self.id, parent: None, time, kind });
                 Readiness::Ready
             }

@@ -55,6 +55,13 @@ pub struct Loss {
     pub exact: bool,
 }
 
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at_least = if self.exact { "" } else { "at least " };
+        write!(f, "{at_least}{} records", self.count)
+    }
+}
+
 /// A living process, or one that nobody has reaped, as the system's list has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Living {

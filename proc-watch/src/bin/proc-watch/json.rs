@@ -32,6 +32,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     exact: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    lost: Option<Option<Lost>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     living: Option<Vec<Living>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     found: Option<u64>,
@@ -83,6 +85,12 @@ impl Status {
 }
 
 #[derive(Serialize)]
+struct Lost {
+    count: u64,
+    exact: bool,
+}
+
+#[derive(Serialize)]
 struct Living {
     id: Id,
     ppid: Option<u32>,
@@ -103,9 +111,11 @@ impl<'a> Line<'a> {
             EventKind::Exit { status } => {
                 Self { event: "exit", status: Some(Status::known(*status)), ..Self::default() }
             }
-            EventKind::Gap { count, living } => {
+            EventKind::Gap { count, lost, living } => {
+                let lost = lost.map(|lost| Lost { count: lost.count, exact: lost.exact });
                 let living = living.iter().map(Living::from).collect();
-                Self { event: "gap", count: Some(*count), living: Some(living), ..Self::default() }
+                let (count, lost, living) = (Some(*count), Some(lost), Some(living));
+                Self { event: "gap", count, lost, living, ..Self::default() }
             }
             EventKind::Lost { count, exact } => {
                 Self { event: "lost", count: Some(*count), exact: Some(*exact), ..Self::default() }
@@ -141,7 +151,7 @@ pub(crate) fn write(event: &Event, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proc_watch::Missing;
+    use proc_watch::{Loss, Missing};
     use std::ffi::OsString;
     use std::os::unix::ffi::OsStringExt;
     use std::sync::Arc;
@@ -165,8 +175,13 @@ mod tests {
         let living =
             Arc::from([Member { id: child, parent: None }, Member { id: ProcId::new(8, 80), parent }]);
         assert_eq!(
-            own(EventKind::Gap { count: 9, living }),
-            r#"{"event":"gap",..,"count":9,"living":[{"id":"7:70",..},{"id":"8:80","ppid":6}]}"#
+            own(EventKind::Gap { count: 9, lost: None, living }),
+            r#"{"event":"gap",..,"count":9,"lost":null,"living":[{"id":"7:70",..},{"id":"8:80","ppid":6}]}"#
+        );
+        let lost = Some(Loss { count: 5, exact: true });
+        assert_eq!(
+            own(EventKind::Gap { count: 9, lost, living: Arc::default() }),
+            r#"{"event":"gap",..,"count":9,"lost":{"count":5,"exact":true},"living":[]}"#
         );
         assert_eq!(
             own(EventKind::Lost { count: 2, exact: true }),

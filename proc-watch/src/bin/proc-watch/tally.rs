@@ -98,20 +98,25 @@ impl Tally {
                 self.execs_with_argv += u64::from(metadata.argv.is_ok());
             }
             EventKind::Exit { .. } => self.ended(event.id),
-            EventKind::Gap { count, living } => {
+            EventKind::Gap { count, lost, living } => {
                 self.leader_is_gone |= living.iter().all(|member| member.id != self.tree.root());
                 self.gaps += 1;
                 self.missed += count;
+                if let Some(lost) = lost {
+                    self.loss(lost.count, lost.exact);
+                }
                 alive.into_iter().for_each(|id| self.ended(id));
             }
-            EventKind::Lost { count, exact } => {
-                self.losses += 1;
-                self.lost += count;
-                self.lost_exactly &= exact;
-            }
+            EventKind::Lost { count, exact } => self.loss(*count, *exact),
             EventKind::Failed { error } => self.failure = Some(Arc::clone(error)),
             _ => {}
         }
+    }
+
+    fn loss(&mut self, count: u64, exact: bool) {
+        self.losses += 1;
+        self.lost += count;
+        self.lost_exactly &= exact;
     }
 
     /// How many processes it is the first event of.

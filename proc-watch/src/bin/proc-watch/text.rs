@@ -87,9 +87,12 @@ impl fmt::Display for Line<'_> {
                 process()?;
                 write!(f, "{odd}found{odd:#} {metadata}")
             }
-            EventKind::Gap { count, living } => {
-                let living = living.len();
-                write!(f, "{odd}gap: {count} events were not read in time; {living} processes live{odd:#}")
+            EventKind::Gap { count, lost, living } => {
+                write!(f, "{odd}gap: {count} events were not read in time")?;
+                if let Some(lost) = lost {
+                    write!(f, "; {lost} of the machine's processes were dropped")?;
+                }
+                write!(f, "; {} processes live{odd:#}", living.len())
             }
             EventKind::Lost { count, exact } => {
                 let at_least = if *exact { "" } else { "at least " };
