@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::process::Command;
 
 use super::cn_proc::CnProc;
+use super::message;
+use super::netlink::Socket;
 use crate::event::{Change, Stamped};
 use crate::source::{Drained, Source};
 use crate::sys::OpenOptions;
@@ -36,6 +38,34 @@ fn drain(source: &mut CnProc) -> (Vec<Stamped>, Drained) {
             Drained::More => {}
             end => return (out, end),
         }
+    }
+}
+
+/// A privileged program can send to the group; to us it is nobody. Enough of them that both ways to receive get some.
+#[test]
+fn forged_records_are_dropped() {
+    let _one = ONE_BY_ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    const NOBODY: u32 = u32::MAX - 7;
+    for shards in [1, 4] {
+        let Some(mut source) = open(None, shards) else { return };
+        let forger = Socket::open().unwrap();
+        for sequence in 0..100 {
+            let forged = message::encode(0, sequence, u64::MAX, message::PROC_EVENT_EXEC, &[NOBODY, NOBODY]);
+            match forger.forge(&forged) {
+                Ok(()) => {}
+                Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                    println!("SKIPPED: only a privileged program can send to the group");
+                    return;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        flood(2);
+        let (changes, end) = drain(&mut source);
+        assert_eq!(end, Drained::All, "they do not count as records either");
+        assert!(changes.iter().any(|stamped| matches!(stamped.change, Change::Fork { .. })));
+        let forged = Change::Exec { process: NOBODY };
+        assert!(changes.iter().all(|stamped| stamped.change != forged));
     }
 }
 

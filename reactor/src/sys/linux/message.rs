@@ -16,7 +16,7 @@ const CN_VAL_PROC: u32 = 1;
 
 const PROC_EVENT_NONE: u32 = 0;
 const PROC_EVENT_FORK: u32 = 1;
-const PROC_EVENT_EXEC: u32 = 2;
+pub(super) const PROC_EVENT_EXEC: u32 = 2;
 const PROC_EVENT_COMM: u32 = 0x200;
 const PROC_EVENT_EXIT: u32 = 0x8000_0000;
 

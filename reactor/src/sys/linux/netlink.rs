@@ -79,6 +79,21 @@ impl Socket {
         if usize::try_from(sent) == Ok(bytes.len()) { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
+    /// Sends to everybody in the group of process records, as only the kernel ought to.
+    #[cfg(test)]
+    pub(super) fn forge(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut address = no_address();
+        address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
+        address.nl_groups = CN_IDX_PROC;
+        let length = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
+        // SAFETY: the lengths are those of the buffer and of the address, which are only read.
+        let sent = unsafe {
+            let address = (&raw const address).cast();
+            libc::sendto(self.fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0, address, length)
+        };
+        if usize::try_from(sent) == Ok(bytes.len()) { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
     /// Asks for a receive buffer as anybody may; the kernel caps it at net.core.rmem_max and doubles it.
     pub(super) fn set_receive_buffer(&self, bytes: usize) -> io::Result<()> {
         self.set_option(libc::SO_RCVBUF, &clamp(bytes))
