@@ -1,88 +1,162 @@
-//! Who drives: in each runtime that polls a stream, one task that takes a turn when the reactor has something.
+//! Who drives: a stream that is awaited, while it is the watcher's only one; else one task in each runtime where streams
+//! are awaited. Of streams that nobody awaits the guard thread takes care.
 
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
 
-use proc_reactor::{Guard, Reactor, Turned};
+use proc_reactor::{Guard, Reactor, Reader, Turned};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::{Handle, Id};
 use tokio::task::AbortHandle;
 
-/// The tasks that drive one reactor, and the guard for when none of them does.
+/// The places from which one reactor is driven, and the guard for when it is from none of them.
 #[derive(Debug)]
 pub(crate) struct Drivers {
-    tasks: Mutex<HashMap<Id, Driver>>,
+    /// None where a runtime cannot wait for descriptors. A seat is kept by the streams that were polled there, and by its
+    /// task.
+    seats: Mutex<HashMap<Id, Option<Weak<Seat>>>>,
+    /// The watcher's streams.
+    streams: AtomicUsize,
     guard: Guard,
 }
 
+/// Where a stream was polled last.
+pub(crate) type Place = Option<(Id, Arc<Seat>)>;
+
+/// The reactor's descriptor in one runtime, and the task that waits for it if there is one.
 #[derive(Debug)]
-struct Driver {
-    task: AbortHandle,
-    /// Whether it came so far as to wait for the reactor.
-    works: Arc<AtomicBool>,
+pub(crate) struct Seat {
+    fd: AsyncFd<OwnedFd>,
+    task: Mutex<Option<AbortHandle>>,
 }
 
 impl Drivers {
     pub(crate) fn new(reactor: &Reactor) -> io::Result<Self> {
-        Ok(Self { tasks: Mutex::default(), guard: Guard::start(reactor)? })
+        Ok(Self { seats: Mutex::default(), streams: AtomicUsize::new(0), guard: Guard::start(reactor)? })
     }
 
-    fn tasks(&self) -> MutexGuard<'_, HashMap<Id, Driver>> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    /// There is a stream more.
+    pub(crate) fn add_stream(&self) {
+        self.streams.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Sees to it that the reactor is driven from where this is called.
-    pub(crate) fn ensure(&self, reactor: &Reactor) {
+    /// There is a stream less. Whoever is left goes on as it is until it is polled again.
+    pub(crate) fn remove_stream(&self) {
+        if self.streams.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.end_tasks();
+        }
+    }
+
+    fn end_tasks(&self) {
+        let seats: Vec<_> = lock(&self.seats).values().flatten().filter_map(Weak::upgrade).collect();
+        seats.iter().for_each(|seat| seat.take_back());
+    }
+
+    /// Drives the reactor from where this is called, by a stream that has found nothing, or sees to it that a task does.
+    /// Ready if it is to look again. The stream is registered with its reader, whose news wake it in any case.
+    pub(crate) fn poll(
+        &self,
+        reactor: &Reactor,
+        reader: &Reader,
+        place: &mut Place,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
         let Ok(runtime) = Handle::try_current() else {
             self.guard.set_eager(true);
-            return;
+            return Poll::Pending;
         };
-        let mut tasks = self.tasks();
-        match tasks.get(&runtime.id()) {
-            Some(driver) if !driver.task.is_finished() => {
-                self.guard.set_eager(false);
-                return;
-            }
-            // It ended by itself: this runtime cannot wait for descriptors.
-            Some(driver) if !driver.works.load(Ordering::Acquire) => {
-                self.guard.set_eager(true);
-                return;
-            }
-            _ => {}
+        if place.as_ref().is_none_or(|(id, _)| *id != runtime.id()) {
+            *place = self.seat(reactor, runtime.id()).map(|seat| (runtime.id(), seat));
         }
-        tasks.retain(|_, driver| !driver.task.is_finished());
-        let works = Arc::new(AtomicBool::new(false));
-        let driving = drive(reactor.clone(), Arc::clone(&works));
-        let task = runtime.spawn(driving).abort_handle();
-        tasks.insert(runtime.id(), Driver { task, works });
+        let Some((_, seat)) = place else {
+            self.guard.set_eager(true);
+            return Poll::Pending;
+        };
+        self.guard.set_eager(false);
+        // A task that awaits a stream may be long about what came of it, and others must not wait for that.
+        if self.streams.load(Ordering::Acquire) > 1 {
+            seat.leave_to_a_task(reactor, &runtime);
+            return Poll::Pending;
+        }
+        match seat.fd.poll_read_ready(cx) {
+            Poll::Pending => {
+                seat.take_back();
+                Poll::Pending
+            }
+            Poll::Ready(Ok(mut ready)) => {
+                // What this turn has for the stream is found without being woken for it.
+                reader.deregister();
+                if reactor.turn() == Turned::More {
+                    // Others of this runtime come first.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                ready.clear_ready();
+                Poll::Ready(())
+            }
+            Poll::Ready(Err(error)) => {
+                tracing::debug!(%error, "the runtime is shutting down");
+                *place = None;
+                self.guard.set_eager(true);
+                Poll::Pending
+            }
+        }
+    }
+
+    fn seat(&self, reactor: &Reactor, runtime: Id) -> Option<Arc<Seat>> {
+        let mut seats = lock(&self.seats);
+        match seats.get(&runtime) {
+            Some(None) => return None,
+            Some(Some(seat)) => {
+                if let Some(seat) = seat.upgrade() {
+                    return Some(seat);
+                }
+            }
+            None => seats.retain(|_, seat| seat.as_ref().is_none_or(|seat| seat.strong_count() > 0)),
+        }
+        let seat = Seat::take(reactor).map(Arc::new);
+        seats.insert(runtime, seat.as_ref().map(Arc::downgrade));
+        seat
     }
 }
 
-impl Drop for Drivers {
-    /// The watcher and all its streams are gone.
-    fn drop(&mut self) {
-        for (_, driver) in self.tasks().drain() {
-            driver.task.abort();
+impl Seat {
+    fn take(reactor: &Reactor) -> Option<Self> {
+        // A runtime with I/O disabled panics here, and there is no way to ask it before.
+        let fd = catch_unwind(AssertUnwindSafe(|| readable(reactor)));
+        let reason = match fd {
+            Ok(Ok(fd)) => return Some(Self { fd, task: Mutex::default() }),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "its I/O is not enabled".to_owned(),
+        };
+        tracing::warn!(reason, "this runtime cannot drive the reactor; the guard thread does");
+        None
+    }
+
+    fn leave_to_a_task(self: &Arc<Self>, reactor: &Reactor, runtime: &Handle) {
+        let mut task = lock(&self.task);
+        if task.as_ref().is_none_or(AbortHandle::is_finished) {
+            *task = Some(runtime.spawn(drive(reactor.clone(), Arc::clone(self))).abort_handle());
+        }
+    }
+
+    fn take_back(&self) {
+        if let Some(task) = lock(&self.task).take() {
+            task.abort();
         }
     }
 }
 
 /// Takes turns until it is aborted or the runtime shuts down.
-async fn drive(reactor: Reactor, works: Arc<AtomicBool>) {
-    let fd = match readable(&reactor) {
-        Ok(fd) => fd,
-        Err(error) => {
-            tracing::warn!(%error, "this runtime cannot drive the reactor; the guard thread does");
-            return;
-        }
-    };
-    works.store(true, Ordering::Release);
+async fn drive(reactor: Reactor, seat: Arc<Seat>) {
     loop {
-        match fd.readable().await {
+        match seat.fd.readable().await {
             Err(error) => {
                 tracing::debug!(%error, "the runtime is shutting down");
                 return;
@@ -95,6 +169,10 @@ async fn drive(reactor: Reactor, works: Arc<AtomicBool>) {
             }
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The reactor's descriptor, duplicated: one and the same can be registered once with each runtime only.

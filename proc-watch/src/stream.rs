@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,6 +10,7 @@ use std::task::{Context, Poll};
 use futures_core::stream::{FusedStream, Stream};
 use proc_reactor::{Event, ProcId, Reader, Readiness};
 
+use crate::driver::Place;
 use crate::watcher::Inner;
 
 /// Events taken from the log at once.
@@ -25,12 +27,13 @@ pub struct Events {
     reader: Reader,
     buffer: VecDeque<Event>,
     ended: bool,
-    inner: Arc<Inner>,
+    place: Place,
+    inner: Counted,
 }
 
 impl Events {
     pub(crate) fn new(inner: Arc<Inner>, reader: Reader) -> Self {
-        Self { reader, buffer: VecDeque::new(), ended: false, inner }
+        Self { reader, buffer: VecDeque::new(), ended: false, place: None, inner: Counted::new(inner) }
     }
 
     /// The process that this is the tree of.
@@ -62,17 +65,51 @@ impl Events {
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        if self.buffer.is_empty() && !self.ended && self.fill() == Readiness::Pending {
-            self.inner.drivers.ensure(&self.inner.reactor);
-            self.reader.register(cx.waker());
-            // What came before the registration wakes nobody.
-            self.fill();
+        loop {
+            if self.buffer.is_empty() && !self.ended && self.fill() == Readiness::Pending {
+                self.reader.register(cx.waker());
+                // What came before the registration wakes nobody.
+                if self.fill() == Readiness::Pending {
+                    let Inner { reactor, drivers, .. } = &*self.inner;
+                    match drivers.poll(reactor, &self.reader, &mut self.place, cx) {
+                        Poll::Ready(()) => continue,
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }
+            }
+            return Poll::Ready(self.buffer.pop_front());
         }
-        match self.buffer.pop_front() {
-            Some(event) => Poll::Ready(Some(event)),
-            None if self.ended => Poll::Ready(None),
-            None => Poll::Pending,
-        }
+    }
+}
+
+/// The watcher, which counts its streams.
+#[derive(Debug)]
+struct Counted(Arc<Inner>);
+
+impl Counted {
+    fn new(inner: Arc<Inner>) -> Self {
+        inner.drivers.add_stream();
+        Self(inner)
+    }
+}
+
+impl Clone for Counted {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.drivers.remove_stream();
+    }
+}
+
+impl Deref for Counted {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
     }
 }
 

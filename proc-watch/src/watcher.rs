@@ -152,7 +152,6 @@ impl Watcher {
         let pid = child.id().expect("a child that nobody has waited for has its pid");
         let reader = spawning.claim(pid);
         let child = Child::new(child, reader.id());
-        self.inner.drivers.ensure(&self.inner.reactor);
         Ok((child, Events::new(Arc::clone(&self.inner), reader)))
     }
 
@@ -169,7 +168,6 @@ impl Watcher {
     /// There is no such process to be seen, or the source has failed.
     pub fn attach(&self, pid: u32) -> Result<Events, AttachError> {
         let reader = self.inner.reactor.attach(pid, self.inner.tree)?;
-        self.inner.drivers.ensure(&self.inner.reactor);
         Ok(Events::new(Arc::clone(&self.inner), reader))
     }
 

@@ -103,6 +103,37 @@ fn two_runtimes_at_once_and_a_stream_that_moves_from_one_to_the_other() {
     assert!(one.block_on(child.wait()).unwrap().success());
 }
 
+/// A stream alone drives the reactor itself; two have a task for it; and the one that is left goes on.
+#[test]
+fn a_stream_alone_with_another_and_alone_again() {
+    let Some(watcher) = watcher() else { return };
+    for runtime in [current_thread(), multi_thread()] {
+        runtime.block_on(async {
+            let mut command = Command::new("sh");
+            command.args(["-c", "for i in 1 2 3 4 5 6; do sh -c 'exit 3'; sleep 0.03; done"]);
+            let (mut child, events) = watcher.spawn(command).unwrap();
+            let alone = tokio::spawn(fold(events));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            spawn_and_fold(watcher.clone()).await;
+            let tree = alone.await.unwrap();
+            assert_eq!(codes(&tree).iter().filter(|code| **code == 3).count(), 6);
+            assert!(tree.is_empty() && tree.lost() == 0);
+            child.wait().await.unwrap();
+        });
+    }
+    assert_eq!(watcher.stats().tracked, 0, "K11");
+}
+
+#[test]
+fn a_runtime_without_io_is_driven_by_the_guard() {
+    let Some(watcher) = watcher() else { return };
+    let other = current_thread();
+    let (child, events) = other.block_on(async { watcher.spawn(tree()).unwrap() });
+    let without = Builder::new_current_thread().enable_time().build().unwrap();
+    assert!(without.block_on(fold(events)).is_empty());
+    drop(child);
+}
+
 #[test]
 fn a_runtime_that_shuts_down_takes_no_stream_with_it() {
     let Some(watcher) = watcher() else { return };

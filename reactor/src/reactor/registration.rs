@@ -78,6 +78,11 @@ impl Reader {
     pub fn register(&self, waker: &Waker) {
         self.wake.register(waker);
     }
+
+    /// Forgets the waker: for a reader that is about to take a [`turn`](Reactor::turn) itself and to look after it.
+    pub fn deregister(&self) {
+        self.wake.deregister();
+    }
 }
 
 impl Clone for Reader {

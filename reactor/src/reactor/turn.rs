@@ -29,6 +29,8 @@ pub(crate) struct Turn {
     pub(crate) failed: bool,
     /// The process list could not be read after a loss, and is still to be.
     pub(crate) repair_due: bool,
+    /// The offset of the wall clock, and when it was read.
+    wall_offset: (u64, i64),
     /// Who has news: to be woken when the baton has been given back. Wakers are not ours and may do anything.
     pub(crate) wakes: Vec<Arc<WakeSlot>>,
 }
@@ -42,6 +44,7 @@ impl Turn {
             overrun: false,
             failed: false,
             repair_due: false,
+            wall_offset: (u64::MAX, 0),
             wakes: Vec::new(),
         }
     }
@@ -138,8 +141,8 @@ impl Turn {
 
     /// Applies the batch and wakes who has news.
     fn apply(&mut self, shared: &Shared, metadata: &mut FxHashMap<usize, SharedMetadata>) {
-        let wall_offset = shared.wall_offset(self.source.now());
         let batch = std::mem::take(&mut self.batch);
+        let wall_offset = self.wall_offset_at(shared, batch.last().map_or(0, |stamped| stamped.time));
         let mut state = shared.state.lock();
         state.wall_offset = wall_offset;
         for (index, stamped) in batch.iter().enumerate() {
@@ -157,6 +160,19 @@ impl Turn {
         drop(state);
         self.batch = batch;
         self.batch.clear();
+    }
+
+    /// From the monotonic to the wall clock at `time`. Read anew now and then: the wall clock is seldom set, and its offset
+    /// drifts by less than a microsecond meanwhile.
+    fn wall_offset_at(&mut self, shared: &Shared, time: u64) -> i64 {
+        const MEANWHILE: u64 = 10_000_000;
+        let (read, offset) = self.wall_offset;
+        if time.wrapping_sub(read) < MEANWHILE {
+            return offset;
+        }
+        let now = self.source.now();
+        self.wall_offset = (now, shared.wall_offset(now));
+        self.wall_offset.1
     }
 
     /// Asks the system how processes ended whose threads ended differently, and tells their ends.

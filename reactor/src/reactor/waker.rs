@@ -20,6 +20,12 @@ impl WakeSlot {
         drop(old);
     }
 
+    /// News wake nobody any more.
+    pub(crate) fn deregister(&self) {
+        let old = self.0.lock().take();
+        drop(old);
+    }
+
     pub(crate) fn wake(&self) {
         let waker = self.0.lock().take();
         if let Some(waker) = waker {
