@@ -36,6 +36,9 @@ fn main() -> ExitCode {
     }
 }
 
+/// Parts of a round, by turns: the machine's speed drifts within one.
+const SLICES: usize = 20;
+
 /// The child. Its standard input is what it writes the time to.
 fn child() -> Result<(), Box<dyn Error>> {
     let stamp = Stamp::of(std::io::stdin().as_fd())?;
@@ -59,7 +62,7 @@ fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
     let (rounds, iterations) = (options.rounds(7, 1), options.iterations(2_000, 200));
     println!("# Latency of a child's exit\n\n{}", machine::describe());
     println!(
-        "{rounds} rounds of {iterations} children each, interleaved{}. Medians of the rounds (least to most); ratios are \
+        "{rounds} rounds of {iterations} children each, by turns in {SLICES} slices{}. Medians of the rounds (least to most); ratios are \
          formed within each round. Times in µs.{}\n",
         options.pin.map_or(String::new(), |cpu| format!(", on processor {cpu} alone")),
         if options.quick { " **Quick: the numbers mean nothing.**" } else { "" },
@@ -68,12 +71,15 @@ fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
         let wanted: Vec<Way> = WAYS.into_iter().filter(|way| options.wants(way.name())).collect();
         let mut all: Vec<Series> = wanted.iter().map(|_| Series::default()).collect();
         for round in 0..rounds {
-            for turn in 0..wanted.len() {
+            let mut latencies = vec![Vec::new(); wanted.len()];
+            for turn in 0..wanted.len() * SLICES {
                 let index = (round + turn) % wanted.len();
-                let mut latencies = ways::run(runtime, wanted[index], iterations)?;
+                latencies[index].extend(ways::run(runtime, wanted[index], iterations / SLICES as u64)?);
+            }
+            for (series, mut latencies) in all.iter_mut().zip(latencies) {
                 let mut micros = |share| percentile(&mut latencies, share) as f64 / 1_000.0;
-                all[index].p50.push(micros(0.5));
-                all[index].p99.push(micros(0.99));
+                series.p50.push(micros(0.5));
+                series.p99.push(micros(0.99));
             }
             eprintln!("{}: round {} of {rounds}", runtime.name(), round + 1);
         }

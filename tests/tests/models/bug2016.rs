@@ -1,0 +1,607 @@
+//! The algorithm of the 2016 report, its fixes, and faulty versions of these, as a model: what each thread does between two
+//! moments when another may come in is one step, and a checker goes through every order of steps.
+//!
+//! One process is watched by one note of one queue, and an event of it (an exec) is there unread. Four threads: one reads
+//! events (`Scan`, kevent's second half), one is the process itself in its exit (`Exit`), one waits for it (`Reap`), and
+//! in some scenarios one takes the registration back (`Delete`). Two locks: the process's, which is also that of the
+//! list of its notes, and the queue's. What the report found wrong is the way to the first: through a pointer in the
+//! note to the list, and from there by the list's own pointer to a function.
+
+use stateright::{Checker, Model, Property};
+
+/// What can go wrong. Each is searched for by itself: after any other the run goes on, as far as it can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Fault {
+    /// The call returns to the program with the process's lock held (the report's variety 1).
+    ReturnsWithLock,
+    /// It sleeps with the lock held, and another comes for it (variety 2).
+    SleepsWithLock,
+    /// The pointer to the list was there when tested and is not when used (variety 3).
+    NullList,
+    /// The list is there, and its way to lock has been cleared (variety 3 too).
+    NullLock,
+    /// It writes to the program's memory with the lock held, which may fault (variety 4).
+    CopiesWithLock,
+    /// Another waits for the lock already when it goes to sleep: all stand still (seen when the report was run again).
+    Hang,
+    /// The list's memory is used after it was given back.
+    FreedList,
+    /// The note's memory is.
+    FreedNote,
+    /// The process has ended, nothing is going on, and its end was not told and will not be.
+    LostExit,
+}
+
+pub(crate) const FAULTS: [Fault; 9] = [
+    Fault::ReturnsWithLock,
+    Fault::SleepsWithLock,
+    Fault::NullList,
+    Fault::NullLock,
+    Fault::CopiesWithLock,
+    Fault::Hang,
+    Fault::FreedList,
+    Fault::FreedNote,
+    Fault::LostExit,
+];
+
+/// How a thread gets at the list's lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Through the note's pointer, read anew each time it is needed.
+    Reread,
+    /// Through the pointer read once; what was locked is remembered and unlocked.
+    Remembered,
+}
+
+/// What becomes of the list when the process is no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// It stays for ever, and is another process's later.
+    TypeStable,
+    /// The same, but its functions are cleared when the process is reaped.
+    ClearedAtReap,
+    /// It is given back when the process is reaped.
+    FreedAtReap,
+    /// It has an allocation of its own, which goes with its last note after the exit.
+    Counted,
+    /// The same, but it goes with the exit, notes or not.
+    FreedAtExit,
+}
+
+/// One algorithm.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Algorithm {
+    pub(crate) name: &'static str,
+    pub(crate) lock: Way,
+    pub(crate) unlock: Way,
+    /// The exit takes the note off the list and clears the note's pointer.
+    pub(crate) exit_clears_pointer: bool,
+    pub(crate) memory: Memory,
+    /// The reader asks the filter again, which for a note without a process says that there is nothing.
+    pub(crate) filter_needs_process: bool,
+    /// The exit passes over a note that is being read.
+    pub(crate) exit_skips_scanned: bool,
+    /// A deletion waits until the note is not being read.
+    pub(crate) delete_waits: bool,
+    /// Whether the scenario has a deletion.
+    pub(crate) deletes: bool,
+}
+
+const EXEC: u8 = 1;
+const EXIT: u8 = 2;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Thread {
+    Scan,
+    Exit,
+    Reap,
+    Delete,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Scan {
+    /// At the beginning of the loop over what is queued.
+    Look,
+    /// Found nothing, and is asleep until something is queued.
+    Asleep,
+    /// Is to see whether the note has a list.
+    TestList,
+    /// Is to follow the pointer to the list.
+    FollowPointer,
+    /// Is to call the list's function.
+    CallLock,
+    /// Waits for the lock.
+    TakeLock,
+    AskFilter,
+    /// Is to write down what the filter said.
+    Settle {
+        got: bool,
+    },
+    Unlock {
+        got: bool,
+        last: bool,
+    },
+    /// Has an event for the program.
+    CopyOut,
+    Return,
+    /// Is to take the note away, which has had its last event.
+    Drop,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Exit {
+    TakeLock,
+    TakeQueue,
+    Mark,
+    ReleaseQueue,
+    Detach,
+    Unlock,
+    Done,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Reap {
+    Come,
+    Wait,
+    Unlock,
+    Destroy,
+    Done,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Delete {
+    TakeQueue,
+    Drop,
+    Done,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct State {
+    scan: Scan,
+    exit: Exit,
+    reap: Reap,
+    delete: Delete,
+    process_lock: Option<Thread>,
+    queue_lock: Option<Thread>,
+    /// The reader remembers that it locked the list.
+    remembers: bool,
+    /// The note's pointer to its list.
+    pointer: bool,
+    /// The note's pointer to the process.
+    process: bool,
+    /// What was collected and not read.
+    collected: u8,
+    last: bool,
+    /// On the queue, or thought to be so while it is read.
+    queued: bool,
+    linked: bool,
+    /// Somebody works on the note with no lock held.
+    in_flux: bool,
+    /// Who does is the reader.
+    scanned: bool,
+    note_freed: bool,
+    on_list: bool,
+    list_works: bool,
+    list_freed: bool,
+    process_gone: bool,
+    told: u8,
+    deleted: bool,
+    faults: u16,
+    /// A null pointer was followed: the kernel is no more.
+    crashed: bool,
+}
+
+impl State {
+    fn add(&mut self, fault: Fault) {
+        self.faults |= 1 << fault as u16;
+    }
+
+    pub(crate) fn has(&self, fault: Fault) -> bool {
+        self.faults & 1 << fault as u16 != 0
+    }
+}
+
+/// An algorithm in its scenario, searched for one fault.
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    pub(crate) algorithm: Algorithm,
+    pub(crate) fault: Fault,
+}
+
+impl Scenario {
+    fn start(&self) -> State {
+        State {
+            scan: Scan::Look,
+            exit: Exit::TakeLock,
+            reap: Reap::Come,
+            delete: if self.algorithm.deletes { Delete::TakeQueue } else { Delete::Done },
+            process_lock: None,
+            queue_lock: None,
+            remembers: false,
+            pointer: true,
+            process: true,
+            collected: EXEC,
+            last: false,
+            queued: true,
+            linked: true,
+            in_flux: false,
+            scanned: false,
+            note_freed: false,
+            on_list: true,
+            list_works: true,
+            list_freed: false,
+            process_gone: false,
+            told: 0,
+            deleted: false,
+            faults: 0,
+            crashed: false,
+        }
+    }
+
+    fn step(&self, state: &State, thread: Thread) -> Option<State> {
+        if state.crashed {
+            return None;
+        }
+        let mut state = state.clone();
+        let moved = match thread {
+            Thread::Scan => self.scan(&mut state),
+            Thread::Exit => self.exit(&mut state),
+            Thread::Reap => self.reap(&mut state),
+            Thread::Delete => self.delete(&mut state),
+        };
+        moved.then_some(state)
+    }
+
+    fn use_note(state: &mut State) {
+        if state.note_freed {
+            state.add(Fault::FreedNote);
+        }
+    }
+
+    /// Uses the list by a pointer to it.
+    fn use_list(state: &mut State) -> bool {
+        if state.list_freed {
+            state.add(Fault::FreedList);
+            state.crashed = true;
+        } else if !state.list_works {
+            state.add(Fault::NullLock);
+            state.crashed = true;
+        }
+        !state.crashed
+    }
+
+    fn scan(&self, s: &mut State) -> bool {
+        let mine = Some(Thread::Scan);
+        match s.scan {
+            Scan::Look => {
+                if s.queue_lock.is_some() {
+                    return false;
+                }
+                if !s.linked {
+                    // Waits for more; with what it should not have, if it has it.
+                    if s.process_lock == mine && s.reap == Reap::Wait {
+                        s.add(Fault::Hang);
+                    }
+                    s.scan = Scan::Asleep;
+                    return true;
+                }
+                if s.in_flux {
+                    return false;
+                }
+                s.linked = false;
+                s.in_flux = true;
+                if s.last {
+                    s.queued = false;
+                    s.told |= s.collected;
+                    s.scan = Scan::Drop;
+                } else {
+                    s.scanned = true;
+                    s.scan = Scan::TestList;
+                }
+            }
+            Scan::Asleep => {
+                if !s.linked {
+                    return false;
+                }
+                s.scan = Scan::Look;
+            }
+            Scan::TestList => {
+                Self::use_note(s);
+                s.remembers = s.pointer;
+                s.scan = if s.pointer { Scan::FollowPointer } else { Scan::AskFilter };
+            }
+            Scan::FollowPointer => {
+                if self.algorithm.lock == Way::Reread && !s.pointer {
+                    s.add(Fault::NullList);
+                    s.crashed = true;
+                }
+                s.scan = Scan::CallLock;
+            }
+            Scan::CallLock => {
+                if Self::use_list(s) {
+                    s.scan = Scan::TakeLock;
+                }
+            }
+            Scan::TakeLock => {
+                if s.process_lock.is_some() {
+                    return false;
+                }
+                s.process_lock = mine;
+                s.scan = Scan::AskFilter;
+            }
+            Scan::AskFilter => {
+                Self::use_note(s);
+                let got = s.collected != 0 && (s.process || !self.algorithm.filter_needs_process);
+                s.scan = Scan::Settle { got };
+            }
+            Scan::Settle { got } => {
+                if s.queue_lock.is_some() {
+                    return false;
+                }
+                Self::use_note(s);
+                s.queue_lock = mine;
+                let last = got && s.last;
+                if got {
+                    s.told |= s.collected;
+                    s.collected = 0;
+                }
+                s.queued = false;
+                s.linked = false;
+                s.scanned = false;
+                // Who has read the last event keeps the note, to take it away.
+                s.in_flux = last;
+                s.scan = Scan::Unlock { got, last };
+            }
+            Scan::Unlock { got, last } => {
+                let locked = match self.algorithm.unlock {
+                    Way::Reread => s.pointer,
+                    Way::Remembered => s.remembers,
+                };
+                if locked && Self::use_list(s) && s.process_lock == mine {
+                    s.process_lock = None;
+                    self.free_list_if_unused(s);
+                }
+                s.queue_lock = None;
+                s.scan = match (got, last) {
+                    (true, true) => Scan::Drop,
+                    (true, false) => Scan::CopyOut,
+                    (false, _) => Scan::Look,
+                };
+            }
+            Scan::CopyOut => {
+                if s.process_lock == mine {
+                    s.add(Fault::CopiesWithLock);
+                }
+                s.scan = Scan::Return;
+            }
+            Scan::Return => {
+                if s.process_lock == mine {
+                    s.add(Fault::ReturnsWithLock);
+                }
+                s.scan = Scan::Look;
+            }
+            Scan::Drop => {
+                // Takes the list's lock to take the note off it, where it still is on it.
+                if s.on_list {
+                    if s.process_lock.is_some() {
+                        return false;
+                    }
+                    if !Self::use_list(s) {
+                        return true;
+                    }
+                    s.on_list = false;
+                    s.pointer = false;
+                    self.free_list_if_unused(s);
+                }
+                s.in_flux = false;
+                s.note_freed = true;
+                s.scan = Scan::CopyOut;
+            }
+        }
+        true
+    }
+
+    /// Where the list goes with its last note.
+    fn free_list_if_unused(&self, s: &mut State) {
+        if self.algorithm.memory == Memory::Counted && s.process_gone && !s.on_list {
+            s.list_freed = true;
+        }
+    }
+
+    fn exit(&self, s: &mut State) -> bool {
+        match s.exit {
+            Exit::TakeLock => {
+                if s.process_lock.is_some() {
+                    return false;
+                }
+                s.process_lock = Some(Thread::Exit);
+                s.exit = if s.on_list { Exit::TakeQueue } else { Exit::Detach };
+            }
+            Exit::TakeQueue => {
+                if s.queue_lock.is_some() {
+                    return false;
+                }
+                s.queue_lock = Some(Thread::Exit);
+                s.exit = Exit::Mark;
+            }
+            Exit::Mark => {
+                Self::use_note(s);
+                let passes = s.in_flux && (!s.scanned || self.algorithm.exit_skips_scanned);
+                if !passes {
+                    s.collected |= EXIT;
+                    s.last = true;
+                    s.process = false;
+                    if self.algorithm.exit_clears_pointer {
+                        s.pointer = false;
+                        s.on_list = false;
+                    }
+                    if !s.queued {
+                        s.queued = true;
+                        s.linked = true;
+                    }
+                }
+                s.exit = Exit::ReleaseQueue;
+            }
+            Exit::ReleaseQueue => {
+                s.queue_lock = None;
+                s.exit = Exit::Detach;
+            }
+            Exit::Detach => {
+                s.process_gone = true;
+                s.exit = Exit::Unlock;
+            }
+            Exit::Unlock => {
+                s.process_lock = None;
+                self.free_list_if_unused(s);
+                if self.algorithm.memory == Memory::FreedAtExit {
+                    s.list_freed = true;
+                }
+                s.exit = Exit::Done;
+            }
+            Exit::Done => return false,
+        }
+        true
+    }
+
+    fn reap(&self, s: &mut State) -> bool {
+        match s.reap {
+            Reap::Come => {
+                if s.exit != Exit::Done {
+                    return false;
+                }
+                match s.process_lock {
+                    None => {
+                        s.process_lock = Some(Thread::Reap);
+                        s.reap = Reap::Unlock;
+                    }
+                    Some(owner) => {
+                        if owner == Thread::Scan && s.scan == Scan::Asleep {
+                            s.add(Fault::SleepsWithLock);
+                        }
+                        s.reap = Reap::Wait;
+                    }
+                }
+            }
+            Reap::Wait => {
+                if s.process_lock.is_some() {
+                    return false;
+                }
+                s.process_lock = Some(Thread::Reap);
+                s.reap = Reap::Unlock;
+            }
+            Reap::Unlock => {
+                s.process_lock = None;
+                s.reap = Reap::Destroy;
+            }
+            Reap::Destroy => {
+                match self.algorithm.memory {
+                    Memory::ClearedAtReap => s.list_works = false,
+                    Memory::FreedAtReap => s.list_freed = true,
+                    Memory::TypeStable | Memory::Counted | Memory::FreedAtExit => {}
+                }
+                s.reap = Reap::Done;
+            }
+            Reap::Done => return false,
+        }
+        true
+    }
+
+    fn delete(&self, s: &mut State) -> bool {
+        match s.delete {
+            Delete::TakeQueue => {
+                if s.queue_lock.is_some() {
+                    return false;
+                }
+                if s.note_freed {
+                    s.delete = Delete::Done;
+                    return true;
+                }
+                if s.in_flux && self.algorithm.delete_waits {
+                    return false;
+                }
+                s.linked = false;
+                s.queued = false;
+                s.in_flux = true;
+                s.deleted = true;
+                s.delete = Delete::Drop;
+            }
+            Delete::Drop => {
+                if s.on_list {
+                    if s.process_lock.is_some() {
+                        return false;
+                    }
+                    if !Self::use_list(s) {
+                        return true;
+                    }
+                    s.on_list = false;
+                    s.pointer = false;
+                    self.free_list_if_unused(s);
+                }
+                s.in_flux = false;
+                s.note_freed = true;
+                s.delete = Delete::Done;
+            }
+            Delete::Done => return false,
+        }
+        true
+    }
+
+    fn is_lost(&self, state: &State) -> bool {
+        // A deletion that is yet to come changes nothing about it.
+        let stands = [Thread::Scan, Thread::Exit, Thread::Reap]
+            .into_iter()
+            .all(|thread| self.step(state, thread).is_none());
+        let exited = state.exit == Exit::Done && !state.crashed;
+        stands && exited && !state.deleted && state.told & EXIT == 0
+    }
+
+    fn threads(&self) -> [Thread; 4] {
+        [Thread::Scan, Thread::Exit, Thread::Reap, Thread::Delete]
+    }
+}
+
+impl Model for Scenario {
+    type State = State;
+    type Action = Thread;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![self.start()]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Thread>) {
+        actions.extend(self.threads().into_iter().filter(|thread| self.step(state, *thread).is_some()));
+    }
+
+    fn next_state(&self, state: &State, thread: Thread) -> Option<State> {
+        self.step(state, thread)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![Property::always("is free of the fault", |model, state| match model.fault {
+            Fault::LostExit => !model.is_lost(state),
+            fault => !state.has(fault),
+        })]
+    }
+}
+
+/// What a search came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// After this many steps.
+    Yes { steps: usize },
+    /// In no reachable state; there are this many.
+    No { states: usize },
+}
+
+/// Searches one algorithm for one fault, to the end.
+pub(crate) fn search(algorithm: Algorithm, fault: Fault) -> (Found, Vec<String>) {
+    let checker = Scenario { algorithm, fault }.checker().spawn_bfs().join();
+    assert!(checker.is_done(), "the search did not end");
+    match checker.discoveries().into_values().next() {
+        Some(path) => {
+            let trace: Vec<_> = path.into_actions().iter().map(|thread| format!("{thread:?}")).collect();
+            (Found::Yes { steps: trace.len() }, trace)
+        }
+        None => (Found::No { states: checker.unique_state_count() }, Vec::new()),
+    }
+}
