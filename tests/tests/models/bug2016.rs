@@ -9,83 +9,7 @@
 
 use stateright::{Checker, Model, Property};
 
-/// What can go wrong. Each is searched for by itself: after any other the run goes on, as far as it can.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Fault {
-    /// The call returns to the program with the process's lock held (the report's variety 1).
-    ReturnsWithLock,
-    /// It sleeps with the lock held, and another comes for it (variety 2).
-    SleepsWithLock,
-    /// The pointer to the list was there when tested and is not when used (variety 3).
-    NullList,
-    /// The list is there, and its way to lock has been cleared (variety 3 too).
-    NullLock,
-    /// It writes to the program's memory with the lock held, which may fault (variety 4).
-    CopiesWithLock,
-    /// Another waits for the lock already when it goes to sleep: all stand still (seen when the report was run again).
-    Hang,
-    /// The list's memory is used after it was given back.
-    FreedList,
-    /// The note's memory is.
-    FreedNote,
-    /// The process has ended, nothing is going on, and its end was not told and will not be.
-    LostExit,
-}
-
-pub(crate) const FAULTS: [Fault; 9] = [
-    Fault::ReturnsWithLock,
-    Fault::SleepsWithLock,
-    Fault::NullList,
-    Fault::NullLock,
-    Fault::CopiesWithLock,
-    Fault::Hang,
-    Fault::FreedList,
-    Fault::FreedNote,
-    Fault::LostExit,
-];
-
-/// How a thread gets at the list's lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// Through the note's pointer, read anew each time it is needed.
-    Reread,
-    /// Through the pointer read once; what was locked is remembered and unlocked.
-    Remembered,
-}
-
-/// What becomes of the list when the process is no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Memory {
-    /// It stays for ever, and is another process's later.
-    TypeStable,
-    /// The same, but its functions are cleared when the process is reaped.
-    ClearedAtReap,
-    /// It is given back when the process is reaped.
-    FreedAtReap,
-    /// It has an allocation of its own, which goes with its last note after the exit.
-    Counted,
-    /// The same, but it goes with the exit, notes or not.
-    FreedAtExit,
-}
-
-/// One algorithm.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Algorithm {
-    pub(crate) name: &'static str,
-    pub(crate) lock: Way,
-    pub(crate) unlock: Way,
-    /// The exit takes the note off the list and clears the note's pointer.
-    pub(crate) exit_clears_pointer: bool,
-    pub(crate) memory: Memory,
-    /// The reader asks the filter again, which for a note without a process says that there is nothing.
-    pub(crate) filter_needs_process: bool,
-    /// The exit passes over a note that is being read.
-    pub(crate) exit_skips_scanned: bool,
-    /// A deletion waits until the note is not being read.
-    pub(crate) delete_waits: bool,
-    /// Whether the scenario has a deletion.
-    pub(crate) deletes: bool,
-}
+use crate::algorithm::{Algorithm, Fault, Memory, Way};
 
 const EXEC: u8 = 1;
 const EXIT: u8 = 2;
@@ -381,23 +305,30 @@ impl Scenario {
                 s.scan = Scan::Look;
             }
             Scan::Drop => {
-                // Takes the list's lock to take the note off it, where it still is on it.
-                if s.on_list {
-                    if s.process_lock.is_some() {
-                        return false;
-                    }
-                    if !Self::use_list(s) {
-                        return true;
-                    }
-                    s.on_list = false;
-                    s.pointer = false;
-                    self.free_list_if_unused(s);
+                if !self.take_away(s) {
+                    return false;
                 }
-                s.in_flux = false;
-                s.note_freed = true;
                 s.scan = Scan::CopyOut;
             }
         }
+        true
+    }
+
+    /// Takes the note off its list, under the list's lock, and gives it back. False if the lock is taken.
+    fn take_away(&self, s: &mut State) -> bool {
+        if s.on_list {
+            if s.process_lock.is_some() {
+                return false;
+            }
+            if !Self::use_list(s) {
+                return true;
+            }
+            s.on_list = false;
+            s.pointer = false;
+            self.free_list_if_unused(s);
+        }
+        s.in_flux = false;
+        s.note_freed = true;
         true
     }
 
@@ -526,19 +457,9 @@ impl Scenario {
                 s.delete = Delete::Drop;
             }
             Delete::Drop => {
-                if s.on_list {
-                    if s.process_lock.is_some() {
-                        return false;
-                    }
-                    if !Self::use_list(s) {
-                        return true;
-                    }
-                    s.on_list = false;
-                    s.pointer = false;
-                    self.free_list_if_unused(s);
+                if !self.take_away(s) {
+                    return false;
                 }
-                s.in_flux = false;
-                s.note_freed = true;
                 s.delete = Delete::Done;
             }
             Delete::Done => return false,
