@@ -51,7 +51,8 @@ pub(crate) struct Shared {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TreeOptions {
-    /// Read what processes run, at each exec and when found. On by default; costs 30 to 60 us an exec.
+    /// Read what processes run, at each exec and when found. On by default; costs 30 to 60 us an exec, and where a
+    /// program has not begun to run yet a turn waits 50 us for it.
     pub metadata: bool,
     /// Bytes that the log of unread events may take, 8 MiB by default. A reader that falls further behind
     /// gets an [`EventKind::Gap`].

@@ -1,5 +1,7 @@
 //! The turn: drain, inspect, apply, repair, wake.
 
+use std::time::Duration;
+
 use rustc_hash::FxHashMap;
 
 use crate::error::SourceError;
@@ -14,6 +16,8 @@ use crate::{EventKind, ExitStatus};
 
 /// Records taken from the source at once: the state lock is held for one batch.
 const BATCH: usize = 1024;
+/// How long a turn waits, at most once a batch, for programs to begin that are to be read.
+const TO_BEGIN: Duration = Duration::from_micros(50);
 /// Batches of one turn, so that a task that drives comes back to its runtime.
 const ROUNDS: usize = 16;
 
@@ -113,9 +117,10 @@ impl Turn {
         if read.is_empty() {
             return Ok(found);
         }
-        // Who was about to begin has probably begun by now.
-        for (_, pid, reading) in &mut read {
-            if !reading.settled {
+        if read.iter().any(|(_, _, reading)| !reading.settled) {
+            // Who is about to begin may be waiting for the processor that we are on.
+            std::thread::sleep(TO_BEGIN);
+            for (_, pid, reading) in read.iter_mut().filter(|(_, _, reading)| !reading.settled) {
                 *reading = self.source.inspect(*pid);
             }
         }
