@@ -1,5 +1,5 @@
-//! Who drives: a stream that is awaited, while it is the watcher's only one; else one task in each runtime where streams
-//! are awaited. Of streams that nobody awaits the guard thread takes care.
+//! Who drives: one task in each runtime where streams are awaited; or where nothing has to be read of processes before
+//! they are gone, a stream that is the watcher's only one, while it is awaited. The guard thread takes care of the rest.
 
 use std::collections::HashMap;
 use std::io;
@@ -18,11 +18,13 @@ use tokio::task::AbortHandle;
 /// The places from which one reactor is driven, and the guard for when it is from none of them.
 #[derive(Debug)]
 pub(crate) struct Drivers {
-    /// None where a runtime cannot wait for descriptors. A seat is kept by the streams that were polled there, and by its
+    /// None where a runtime has its I/O disabled. A seat is kept by the streams that were polled there, and by its
     /// task.
     seats: Mutex<HashMap<Id, Option<Weak<Seat>>>>,
     /// The watcher's streams.
     streams: AtomicUsize,
+    /// Whether it matters how soon a turn is taken, awaited or not.
+    prompt: bool,
     guard: Guard,
 }
 
@@ -37,8 +39,18 @@ pub(crate) struct Seat {
 }
 
 impl Drivers {
-    pub(crate) fn new(reactor: &Reactor) -> io::Result<Self> {
-        Ok(Self { seats: Mutex::default(), streams: AtomicUsize::new(0), guard: Guard::start(reactor)? })
+    pub(crate) fn new(reactor: &Reactor, prompt: bool) -> io::Result<Self> {
+        let guard = Guard::start(reactor)?;
+        Ok(Self { seats: Mutex::default(), streams: AtomicUsize::new(0), prompt, guard })
+    }
+
+    /// Sees to it that turns are taken as soon as they are needed, from the runtime where a stream has just been made.
+    pub(crate) fn begin(&self, reactor: &Reactor) {
+        if let (true, Ok(runtime)) = (self.prompt, Handle::try_current()) {
+            if let Some(seat) = self.seat(reactor, runtime.id()) {
+                seat.leave_to_a_task(reactor, &runtime);
+            }
+        }
     }
 
     /// There is a stream more.
@@ -80,13 +92,15 @@ impl Drivers {
         };
         self.guard.set_eager(false);
         // A task that awaits a stream may be long about what came of it, and others must not wait for that.
-        if self.streams.load(Ordering::Acquire) > 1 {
+        if !self.is_alone() {
             seat.leave_to_a_task(reactor, &runtime);
             return Poll::Pending;
         }
         match seat.fd.poll_read_ready(cx) {
             Poll::Pending => {
-                seat.take_back();
+                if self.is_alone() {
+                    seat.take_back();
+                }
                 Poll::Pending
             }
             Poll::Ready(Ok(mut ready)) => {
@@ -109,6 +123,11 @@ impl Drivers {
         }
     }
 
+    /// Whether a stream may drive by itself.
+    fn is_alone(&self) -> bool {
+        !self.prompt && self.streams.load(Ordering::Acquire) == 1
+    }
+
     fn seat(&self, reactor: &Reactor, runtime: Id) -> Option<Arc<Seat>> {
         let mut seats = lock(&self.seats);
         match seats.get(&runtime) {
@@ -120,25 +139,26 @@ impl Drivers {
             }
             None => seats.retain(|_, seat| seat.as_ref().is_none_or(|seat| seat.strong_count() > 0)),
         }
-        let seat = Seat::take(reactor).map(Arc::new);
-        seats.insert(runtime, seat.as_ref().map(Arc::downgrade));
-        seat
+        // A runtime with I/O disabled panics here, and there is no way to ask it before.
+        let reason = match catch_unwind(AssertUnwindSafe(|| readable(reactor))) {
+            Ok(Ok(fd)) => {
+                let seat = Arc::new(Seat { fd, task: Mutex::default() });
+                seats.insert(runtime, Some(Arc::downgrade(&seat)));
+                return Some(seat);
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => {
+                seats.insert(runtime, None);
+                "its I/O is not enabled".to_owned()
+            }
+        };
+        drop(seats);
+        tracing::warn!(reason, "this runtime cannot drive the reactor; the guard thread does");
+        None
     }
 }
 
 impl Seat {
-    fn take(reactor: &Reactor) -> Option<Self> {
-        // A runtime with I/O disabled panics here, and there is no way to ask it before.
-        let fd = catch_unwind(AssertUnwindSafe(|| readable(reactor)));
-        let reason = match fd {
-            Ok(Ok(fd)) => return Some(Self { fd, task: Mutex::default() }),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "its I/O is not enabled".to_owned(),
-        };
-        tracing::warn!(reason, "this runtime cannot drive the reactor; the guard thread does");
-        None
-    }
-
     fn leave_to_a_task(self: &Arc<Self>, reactor: &Reactor, runtime: &Handle) {
         let mut task = lock(&self.task);
         if task.as_ref().is_none_or(AbortHandle::is_finished) {

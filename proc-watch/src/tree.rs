@@ -94,7 +94,8 @@ impl Tree {
                 }
                 self.leave(event.id, *status, event.time);
             }
-            EventKind::Gap { living, .. } => {
+            EventKind::Gap { lost, living, .. } => {
+                self.lost += lost.map_or(0, |lost| lost.count);
                 for member in living.iter() {
                     self.enter(member.id, member.parent, event.time, None);
                 }

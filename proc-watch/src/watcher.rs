@@ -121,7 +121,7 @@ impl Watcher {
     }
 
     fn over(reactor: Reactor, tree: TreeOptions) -> Result<Self, WatcherError> {
-        let drivers = Drivers::new(&reactor).map_err(WatcherError::Guard)?;
+        let drivers = Drivers::new(&reactor, tree.metadata).map_err(WatcherError::Guard)?;
         Ok(Self { inner: Arc::new(Inner { reactor, drivers, tree }) })
     }
 
@@ -152,6 +152,7 @@ impl Watcher {
         let pid = child.id().expect("a child that nobody has waited for has its pid");
         let reader = spawning.claim(pid);
         let child = Child::new(child, reader.id());
+        self.inner.drivers.begin(&self.inner.reactor);
         Ok((child, Events::new(Arc::clone(&self.inner), reader)))
     }
 
@@ -168,6 +169,7 @@ impl Watcher {
     /// There is no such process to be seen, or the source has failed.
     pub fn attach(&self, pid: u32) -> Result<Events, AttachError> {
         let reader = self.inner.reactor.attach(pid, self.inner.tree)?;
+        self.inner.drivers.begin(&self.inner.reactor);
         Ok(Events::new(Arc::clone(&self.inner), reader))
     }
 

@@ -58,7 +58,7 @@ pub struct Stamped {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time {
     monotonic: u64,
-    /// Nanoseconds from the monotonic to the wall clock, as read not more than 10 ms before the event was taken in.
+    /// Nanoseconds from the monotonic to the wall clock, as read when the event was taken in.
     wall_offset: i64,
 }
 
@@ -74,7 +74,7 @@ impl Time {
         Duration::from_nanos(self.monotonic)
     }
 
-    /// By the wall clock as it was set when the event was taken in, or up to 10 ms before.
+    /// By the wall clock as it was set when the event was taken in.
     pub fn wall(self) -> SystemTime {
         let nanos = i128::from(self.monotonic) + i128::from(self.wall_offset);
         SystemTime::UNIX_EPOCH + Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))

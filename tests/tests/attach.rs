@@ -402,6 +402,20 @@ fn a_zombie() {
     child.wait().expect("it can be waited for");
 }
 
+/// This process, its parent, and so on up to the first, with what /proc says of each.
+fn ancestry() -> Vec<(u32, String)> {
+    let mut ancestry = Vec::new();
+    let mut pid = std::process::id();
+    while pid > 0 {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("an ancestor lives");
+        let after_name = stat.rsplit_once(')').expect("a name in parentheses").1;
+        let parent = after_name.split_whitespace().nth(1).and_then(|parent| parent.parse().ok());
+        ancestry.push((pid, stat));
+        pid = parent.expect("a parent");
+    }
+    ancestry
+}
+
 /// Everybody below pid 1, most of whom are root's.
 #[test]
 fn strangers() {
@@ -419,10 +433,9 @@ fn strangers() {
         }
     }
     assert!(seen.broken().is_empty(), "{:#?}", seen.broken());
-    assert!(
-        seen.processes().iter().any(|process| process.id.pid() == std::process::id()),
-        "we are one of them"
-    );
+    let found = |pid: u32| seen.processes().iter().any(|process| process.id.pid() == pid);
+    let ancestry: Vec<_> = ancestry().into_iter().map(|(pid, name)| (pid, found(pid), name)).collect();
+    assert!(ancestry.iter().all(|(_, found, _)| *found), "we and all above us are found: {ancestry:?}");
     let first = first.expect("the first process is found first");
     assert_eq!(first.uid, Ok(0));
     let comm = fs::read_to_string("/proc/1/comm").expect("a name");

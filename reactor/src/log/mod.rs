@@ -70,6 +70,7 @@ impl Log {
         self.bytes += weight(&event);
         if let EventKind::Lost { count, exact } = event.kind {
             self.losses.push_back((self.end(), Loss { count, exact }));
+            self.merge_losses();
         }
         self.events.push_back(event);
         while self.bytes > self.limit && !self.events.is_empty() {
@@ -126,9 +127,7 @@ impl Log {
         if cursor.next < self.first {
             let count = end - cursor.next;
             let missed = self.losses.iter().filter(|(number, _)| *number >= cursor.next);
-            let lost = missed
-                .map(|(_, loss)| *loss)
-                .reduce(|sum, loss| Loss { count: sum.count + loss.count, exact: sum.exact && loss.exact });
+            let lost = missed.map(|(_, loss)| *loss).reduce(plus);
             cursor.next = end;
             self.trim();
             return Read::Gap { count, lost };
@@ -174,6 +173,18 @@ impl Log {
         }
     }
 
+    /// Two losses whose events are gone, and that no reader's place lies between, are as good as one.
+    fn merge_losses(&mut self) {
+        let [Some(&(older, sum)), Some(&(newer, loss))] = [self.losses.front(), self.losses.get(1)] else {
+            return;
+        };
+        let between = |cursor: &Cursor| older < cursor.next && cursor.next <= newer;
+        if newer < self.first && !self.cursors.iter().any(|(_, cursor)| between(cursor)) {
+            self.losses.pop_front();
+            self.losses[0].1 = plus(sum, loss);
+        }
+    }
+
     /// The number of the first event that some reader has not read.
     fn needed(&self) -> u64 {
         self.cursors.iter().map(|(_, cursor)| cursor.next).min().unwrap_or(self.end())
@@ -187,11 +198,14 @@ impl Log {
     }
 }
 
+fn plus(sum: Loss, loss: Loss) -> Loss {
+    Loss { count: sum.count + loss.count, exact: sum.exact && loss.exact }
+}
+
 fn weight(event: &Event) -> usize {
     size_of::<Event>()
         + match &event.kind {
             EventKind::Exec { metadata } | EventKind::Found { metadata } => metadata.weight(),
-            EventKind::Gap { living, .. } => size_of_val(&living[..]),
             _ => 0,
         }
 }
@@ -258,9 +272,9 @@ mod tests {
         let mut log = Log::new(2 * size_of::<Event>());
         let (slow, fast) = (log.subscribe(), log.subscribe());
         let mut out = VecDeque::new();
-        let mut lose = |log: &mut Log, count, exact| {
+        let lose = |log: &mut Log, count, exact| {
             log.push(Event { kind: EventKind::Lost { count, exact }, ..exit(0) });
-            assert_eq!(log.read(fast, &mut out, 9), Read::Events);
+            assert_eq!(log.read(fast, &mut VecDeque::new(), 9), Read::Events);
         };
         lose(&mut log, 3, true);
         assert_eq!(log.read(slow, &mut VecDeque::new(), 9), Read::Events);
@@ -275,6 +289,15 @@ mod tests {
             log.push(exit(birth));
         }
         assert_eq!(log.read(slow, &mut out, 9), Read::Gap { count: 5, lost: None });
+        assert!(matches!(log.read(fast, &mut out, 9), Read::Gap { .. }));
+        for count in 1..=100 {
+            lose(&mut log, count, true);
+        }
+        assert!(log.losses.len() <= 4, "merged: {}", log.losses.len());
+        assert_eq!(
+            log.read(slow, &mut out, 9),
+            Read::Gap { count: 100, lost: Some(Loss { count: 5050, exact: true }) }
+        );
     }
 
     #[test]

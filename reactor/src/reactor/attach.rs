@@ -12,6 +12,7 @@ use crate::process::track::{RootKey, TrackSet};
 use crate::reactor::handle::Shared;
 use crate::reactor::state::{SharedMetadata, State, parents_first};
 use crate::reactor::turn::Turn;
+use crate::source::Reading;
 use crate::sync::Arc;
 use crate::{Member, Missing, ProcId};
 
@@ -70,14 +71,13 @@ impl Turn {
                 None => Vec::new(),
             }
         };
-        let mut read = FxHashMap::default();
-        for member in members {
-            let reading = self.source.inspect(member.id.pid());
-            let metadata =
-                if reading.settled { reading.metadata } else { Metadata::missing(Missing::Unsettled) };
-            read.insert(member.id, SharedMetadata::new(metadata));
-        }
-        read
+        let mut readings: Vec<_> =
+            members.iter().map(|member| (member.id, self.source.inspect(member.id.pid()))).collect();
+        self.await_beginnings(readings.iter_mut().map(|(id, reading)| (id.pid(), reading)));
+        let counts = |reading: Reading| {
+            if reading.settled { reading.metadata } else { Metadata::missing(Missing::Unsettled) }
+        };
+        readings.into_iter().map(|(id, reading)| (id, SharedMetadata::new(counts(reading)))).collect()
     }
 
     /// Who lost its parent was given another, which only the system knows.

@@ -52,7 +52,7 @@ pub(crate) struct Shared {
 #[non_exhaustive]
 pub struct TreeOptions {
     /// Read what processes run, at each exec and when found. On by default; costs 30 to 60 us an exec, and where a
-    /// program has not begun to run yet a turn waits 50 us for it.
+    /// program has not begun to run yet a turn waits for it: 50 us, on an overloaded machine up to 3 ms.
     pub metadata: bool,
     /// Bytes that the log of unread events may take, 8 MiB by default. A reader that falls further behind
     /// gets an [`EventKind::Gap`].

@@ -289,8 +289,9 @@ impl Turn {
                 found = inherit(state);
             }
         }
-        let found: Vec<_> =
+        let mut found: Vec<_> =
             found.into_iter().map(|(id, track)| (id, track, self.source.inspect(id.pid()))).collect();
+        self.await_beginnings(found.iter_mut().map(|(id, _, reading)| (id.pid(), reading)));
         // What was read counts only if nothing that makes it doubtful was queued before the reading was over.
         let mut after = Vec::new();
         if !found.is_empty() && !self.overrun {

@@ -10,14 +10,15 @@ use crate::process::metadata::{Metadata, Missing};
 use crate::reactor::handle::Shared;
 use crate::reactor::state::{Contested, SharedMetadata, UNNAMED};
 use crate::reactor::waker::WakeSlot;
-use crate::source::{Drained, Source};
+use crate::source::{Drained, Reading, Source};
 use crate::sync::Arc;
 use crate::{EventKind, ExitStatus};
 
 /// Records taken from the source at once: the state lock is held for one batch.
 const BATCH: usize = 1024;
-/// How long a turn waits, at most once a batch, for programs to begin that are to be read.
-const TO_BEGIN: Duration = Duration::from_micros(50);
+/// How long a turn waits for programs to begin that are to be read: these, and what lies between by doubling.
+const FIRST_PAUSE: Duration = Duration::from_micros(50);
+const LAST_PAUSE: Duration = Duration::from_micros(1_600);
 /// Batches of one turn, so that a task that drives comes back to its runtime.
 const ROUNDS: usize = 16;
 
@@ -33,8 +34,6 @@ pub(crate) struct Turn {
     pub(crate) failed: bool,
     /// The process list could not be read after a loss, and is still to be.
     pub(crate) repair_due: bool,
-    /// The offset of the wall clock, and when it was read.
-    wall_offset: (u64, i64),
     /// Who has news: to be woken when the baton has been given back. Wakers are not ours and may do anything.
     pub(crate) wakes: Vec<Arc<WakeSlot>>,
 }
@@ -48,7 +47,6 @@ impl Turn {
             overrun: false,
             failed: false,
             repair_due: false,
-            wall_offset: (u64::MAX, 0),
             wakes: Vec::new(),
         }
     }
@@ -117,13 +115,7 @@ impl Turn {
         if read.is_empty() {
             return Ok(found);
         }
-        if read.iter().any(|(_, _, reading)| !reading.settled) {
-            // Who is about to begin may be waiting for the processor that we are on.
-            std::thread::sleep(TO_BEGIN);
-            for (_, pid, reading) in read.iter_mut().filter(|(_, _, reading)| !reading.settled) {
-                *reading = self.source.inspect(*pid);
-            }
-        }
+        self.await_beginnings(read.iter_mut().map(|(_, pid, reading)| (*pid, reading)));
         // A loss now means that an exec may have gone unseen.
         while !self.overrun {
             match self.source.drain(&mut self.ahead, BATCH)? {
@@ -144,10 +136,25 @@ impl Turn {
         Ok(found)
     }
 
+    /// Reads those again who were not settled. Who is about to begin may be waiting for the processor that we are on, and
+    /// where there is much to do it takes longer.
+    pub(crate) fn await_beginnings<'a>(&mut self, readings: impl Iterator<Item = (u32, &'a mut Reading)>) {
+        let mut unsettled: Vec<_> = readings.filter(|(_, reading)| !reading.settled).collect();
+        let mut pause = FIRST_PAUSE;
+        while !unsettled.is_empty() && pause <= LAST_PAUSE {
+            std::thread::sleep(pause);
+            pause *= 2;
+            for (pid, reading) in &mut unsettled {
+                **reading = self.source.inspect(*pid);
+            }
+            unsettled.retain(|(_, reading)| !reading.settled);
+        }
+    }
+
     /// Applies the batch and wakes who has news.
     fn apply(&mut self, shared: &Shared, metadata: &mut FxHashMap<usize, SharedMetadata>) {
+        let wall_offset = shared.wall_offset(self.source.now());
         let batch = std::mem::take(&mut self.batch);
-        let wall_offset = self.wall_offset_at(shared, batch.last().map_or(0, |stamped| stamped.time));
         let mut state = shared.state.lock();
         state.wall_offset = wall_offset;
         for (index, stamped) in batch.iter().enumerate() {
@@ -165,19 +172,6 @@ impl Turn {
         drop(state);
         self.batch = batch;
         self.batch.clear();
-    }
-
-    /// From the monotonic to the wall clock at `time`. Read anew now and then: the wall clock is seldom set, and its offset
-    /// drifts by less than a microsecond meanwhile.
-    fn wall_offset_at(&mut self, shared: &Shared, time: u64) -> i64 {
-        const MEANWHILE: u64 = 10_000_000;
-        let (read, offset) = self.wall_offset;
-        if time.wrapping_sub(read) < MEANWHILE {
-            return offset;
-        }
-        let now = self.source.now();
-        self.wall_offset = (now, shared.wall_offset(now));
-        self.wall_offset.1
     }
 
     /// Asks the system how processes ended whose threads ended differently, and tells their ends.

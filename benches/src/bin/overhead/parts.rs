@@ -96,7 +96,10 @@ fn proc_watch(metadata: bool, command: &[String]) -> Result<(), Box<dyn Error>> 
                 EventKind::Exec { .. } | EventKind::Exit { .. } if event.id == own => {}
                 EventKind::Fork { child } if child == own => {}
                 EventKind::Fork { .. } | EventKind::Exec { .. } | EventKind::Exit { .. } => seen += 1,
-                EventKind::Lost { count, .. } | EventKind::Gap { count, .. } => lost += count,
+                EventKind::Lost { count, .. } => lost += count,
+                EventKind::Gap { count, lost: unread, .. } => {
+                    lost += count + unread.map_or(0, |unread| unread.count);
+                }
                 _ => {}
             }
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use proc_watch::{Event, EventKind, ExitStatus, Metadata};
+use proc_watch::{Event, EventKind, ExitStatus, Loss, Metadata};
 
 use crate::tally::Tally;
 
@@ -94,12 +94,9 @@ impl fmt::Display for Line<'_> {
                 }
                 write!(f, "; {} processes live{odd:#}", living.len())
             }
-            EventKind::Lost { count, exact } => {
-                let at_least = if *exact { "" } else { "at least " };
-                write!(
-                    f,
-                    "{bad}lost: {at_least}{count} records of the machine's processes were dropped{bad:#}"
-                )
+            &EventKind::Lost { count, exact } => {
+                let lost = Loss { count, exact };
+                write!(f, "{bad}lost: {lost} of the machine's processes were dropped{bad:#}")
             }
             EventKind::Resync { found, exited } => {
                 write!(f, "{odd}right again: {found} processes found, {exited} found to have ended{odd:#}")

@@ -132,53 +132,58 @@ impl Stat {
 /// Reads what `pid` runs. Its state comes last and tells whether the rest can be of an exec whose record is not queued
 /// yet: see [`is_settled`].
 pub(super) fn inspect(pid: u32) -> Reading {
-    let exe = field(fs::read_link(format!("/proc/{pid}/exe")));
-    let cwd = field(fs::read_link(format!("/proc/{pid}/cwd")));
-    let cmdline = read_cmdline(pid);
-    let status = match fs::read(format!("/proc/{pid}/status")) {
-        Ok(text) => text,
-        Err(error) => return Reading { metadata: Metadata::missing(missing(&error)), settled: true },
-    };
-    let settled = is_settled(pid, &status);
-    let argv = match cmdline {
-        // A zombie, or a program that is being replaced: nothing that was read is sure to be of one program.
-        Ok(text) if text.is_empty() && !settled => {
-            return Reading { metadata: Metadata::missing(Missing::Gone), settled: true };
-        }
+    let gone = |reason| Reading { metadata: Metadata::missing(reason), settled: true };
+    let argv = match read_cmdline(pid) {
+        // A zombie, a thread of the kernel, or a program that is being replaced: then the links below may be those of
+        // the next one, and reading them may wait for it.
+        Ok(text) if text.is_empty() => return gone(Missing::Gone),
         Ok(text) => Ok(split_argv(text)),
         Err(error) => Err(missing(&error)),
     };
+    let exe = field(fs::read_link(format!("/proc/{pid}/exe")));
+    let cwd = field(fs::read_link(format!("/proc/{pid}/cwd")));
+    let status = match fs::read(format!("/proc/{pid}/status")) {
+        Ok(text) => text,
+        Err(error) => return gone(missing(&error)),
+    };
     let (comm, uid) = (status_name(&status), status_uid(&status));
-    Reading { metadata: Metadata { exe, argv, cwd, uid, comm }, settled }
+    Reading { metadata: Metadata { exe, argv, cwd, uid, comm }, settled: is_settled(pid, &status) }
 }
 
-/// Whether no exec of the process was between the moment when its program can be read and the one when its record is
-/// queued. What lies between is the end of execve(2) in the kernel, where nothing waits but for a tracer. So it is past
-/// it, or before it, if it sleeps or is stopped by job control; or if pages of files are mapped, since a new program has
-/// none before its first instruction has been fetched. A tracer can hold it there and look at its text.
+/// Whether no exec of the process was between the moment when its arguments can be read and the one when its record is
+/// queued. What lies between is the end of execve(2) in the kernel, where nothing sleeps that a signal could wake, but for
+/// a tracer's sake. So it is past it, or before it, if it sleeps so or is stopped by job control; or if pages of files are
+/// mapped, since a new program has none before its first instruction has been fetched. A tracer can hold it there and look
+/// at its text.
 fn is_settled(pid: u32, status: &[u8]) -> bool {
     let value = |key| status_line(status, key).map(<[u8]>::trim_ascii_start).unwrap_or_default();
-    let is_zero = |value: &[u8]| value.split(|byte| *byte == b' ').next() == Some(b"0");
     match value(b"State").first() {
         Some(b'S' | b'T') => true,
         Some(b'Z' | b'X') | None => false,
-        Some(_) if is_zero(value(b"TracerPid")) => {
-            let pages = value(b"RssFile");
-            !pages.is_empty() && !is_zero(pages)
+        // Read after the rest, of the program that is there by then.
+        Some(_) if value(b"TracerPid") == b"0" => {
+            fs::read(format!("/proc/{pid}/statm")).is_ok_and(|text| has_file_pages(&text))
         }
         Some(_) => fs::read(format!("/proc/{pid}/syscall")).is_ok_and(|text| is_in_another_call(&text)),
     }
 }
 
+/// Whether pages of files are mapped, by a process's /proc/PID/statm: its third number.
+fn has_file_pages(text: &[u8]) -> bool {
+    text.split(|byte| *byte == b' ').nth(2).is_some_and(|pages| pages != b"0")
+}
+
 /// Whether a process is held in a system call that is no exec, by its /proc/PID/syscall: the call's number first, or
 /// `running`, or -1 outside of calls.
 fn is_in_another_call(text: &[u8]) -> bool {
-    /// execve and execveat as 64-bit and 32-bit programs of all architectures know them.
-    const EXECS: [libc::c_long; 10] =
-        [libc::SYS_execve, libc::SYS_execveat, 11, 59, 221, 281, 358, 387, 520, 545];
+    /// execve and execveat as programs of x86, Arm, RISC-V, PowerPC and s390 know them, of 64 bits and of 32.
+    const EXECS: [libc::c_long; 12] =
+        [libc::SYS_execve, libc::SYS_execveat, 11, 59, 221, 281, 354, 358, 362, 387, 520, 545];
+    /// Marks the calls of x32 programs.
+    const X32: libc::c_long = 0x4000_0000;
     let number = text.split(|byte| *byte == b' ').next().and_then(|number| std::str::from_utf8(number).ok());
     let number = number.and_then(|number| number.parse::<libc::c_long>().ok());
-    number.is_some_and(|number| number >= 0 && !EXECS.contains(&number))
+    number.is_some_and(|number| number >= 0 && !EXECS.contains(&(number & !X32)))
 }
 
 /// The argument vector, whole. Each read looks the process's memory up anew, so that a reading in several goes may end
@@ -324,9 +329,10 @@ mod tests {
     #[test]
     fn system_calls() {
         assert!(is_in_another_call(b"0 0x0 0x7ffd 0x1 0x0 0x0 0x0 0x7ffd 0x7f01\n"));
-        for exec in [&b"59 0x0 0x0"[..], b"running\n", b"-1 0x7ffd 0x7f01\n", b""] {
+        for exec in [&b"59 0x0 0x0"[..], b"1073742344 0x0", b"running\n", b"-1 0x7ffd 0x7f01\n", b""] {
             assert!(!is_in_another_call(exec));
         }
+        assert!(has_file_pages(b"104 19 16 4 0 39 0\n") && !has_file_pages(b"104 3 0 4 0 39 0\n"));
     }
 
     #[test]
