@@ -22,10 +22,10 @@
 //!
 //! Streams work in any tokio runtime with I/O enabled (`enable_io` or `enable_all`), `current_thread` or
 //! `multi_thread`, several at once in one program, and can be moved between them: the runtime that polls a stream drives
-//! the reactor; the stream itself if it is the watcher's only one, else one task in each runtime. When a runtime shuts
-//! down, its task ends, and the next stream that is polled in another is driven from there. A stream that is polled
-//! outside of tokio, or in a runtime without I/O, is driven by the [`Watcher`]'s guard thread, which also keeps the
-//! kernel's buffer from overflowing while a runtime is stalled. [`Watcher::spawn`] needs a runtime, as
+//! the reactor, by one task of its own in each; without metadata a stream that is the watcher's only one does it itself.
+//! When a runtime shuts down, its task ends, and the next stream that is polled in another is driven from there. A
+//! stream that is polled outside of tokio, or in a runtime without I/O, is driven by the [`Watcher`]'s guard thread, which
+//! also keeps the kernel's buffer from overflowing while a runtime is stalled. [`Watcher::spawn`] needs a runtime, as
 //! [`tokio::process`] does.
 
 mod command;

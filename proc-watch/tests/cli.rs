@@ -187,14 +187,22 @@ fn json_as_documented() {
     let mut command =
         proc_watch(&["--format=json", "-o", log.to_str().unwrap(), "--", "sh", "-c", script, "sh"]);
     command.arg(OsStr::from_bytes(b"caf\xe9"));
-    let output = run(command);
-    assert_eq!(output.status.code(), Some(0));
-    assert!(
-        text(&output.stderr).contains("proc-watch: sh: exit 0 after "),
-        "the summary is aside: {output:?}"
-    );
-    let lines = fs::read_to_string(&log).unwrap();
-    check_json(&lines);
+    // On an overloaded machine a command line may not be read in time.
+    let mut attempts = 0;
+    let lines = loop {
+        let output = finish(start(&mut command));
+        assert_eq!(output.status.code(), Some(0));
+        assert!(
+            text(&output.stderr).contains("proc-watch: sh: exit 0 after "),
+            "the summary is aside: {output:?}"
+        );
+        let lines = fs::read_to_string(&log).unwrap();
+        check_json(&lines);
+        attempts += 1;
+        if attempts == 10 || !lines.contains(r#""argv":null"#) {
+            break lines;
+        }
+    };
     for part in [
         r#""argv":["sleep","0.1"]}"#,
         r#","status":{"code":3}}"#,
@@ -277,14 +285,24 @@ fn after_two_seconds_it_says_what_it_waits_for() {
     if !works() {
         return;
     }
-    let begun = Instant::now();
-    let output = run(proc_watch(&["-q", "--", "sh", "-c", "sleep 3.1 & sleep 0.1; exit 4"]));
-    assert_eq!(output.status.code(), Some(4));
-    assert!(begun.elapsed() > Duration::from_secs(3));
-    let stderr = text(&output.stderr);
-    let message = stderr.split("proc-watch: sh has ended; still waiting for 1 process of its tree:\n").nth(1);
-    assert!(message.expect(&stderr).lines().next().unwrap().ends_with(" sleep 3.1"), "{stderr}");
-    assert!(stderr.trim_end().ends_with(" exit 0"), "said before, not at the end: {stderr}");
+    let mut attempts = 0;
+    loop {
+        let begun = Instant::now();
+        let output = run(proc_watch(&["-q", "--", "sh", "-c", "sleep 3.1 & sleep 0.1; exit 4"]));
+        assert_eq!(output.status.code(), Some(4));
+        assert!(begun.elapsed() > Duration::from_secs(3));
+        let stderr = text(&output.stderr);
+        let message =
+            stderr.split("proc-watch: sh has ended; still waiting for 1 process of its tree:\n").nth(1);
+        let process = message.expect(&stderr).lines().next().unwrap();
+        assert!(stderr.trim_end().ends_with(" exit 0"), "said before, not at the end: {stderr}");
+        attempts += 1;
+        // On an overloaded machine a command line may not be read in time.
+        if attempts == 10 || !process.ends_with(" (not settled when it was read)") {
+            assert!(process.ends_with(" sleep 3.1"), "{stderr}");
+            break;
+        }
+    }
 }
 
 #[test]

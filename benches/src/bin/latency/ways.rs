@@ -22,9 +22,13 @@ pub(crate) enum Way {
     Wait,
     /// The exit event in our stream; the child is reaped after.
     Stream,
+    /// The same two with what processes run read too.
+    WaitMetadata,
+    StreamMetadata,
 }
 
-pub(crate) const WAYS: [Way; 3] = [Way::Tokio, Way::Wait, Way::Stream];
+pub(crate) const WAYS: [Way; 5] =
+    [Way::Tokio, Way::Wait, Way::Stream, Way::WaitMetadata, Way::StreamMetadata];
 
 impl Way {
     pub(crate) fn name(self) -> &'static str {
@@ -32,6 +36,8 @@ impl Way {
             Self::Tokio => "tokio",
             Self::Wait => "wait",
             Self::Stream => "stream",
+            Self::WaitMetadata => "wait, metadata",
+            Self::StreamMetadata => "stream, metadata",
         }
     }
 }
@@ -73,7 +79,11 @@ pub(crate) fn run(runtime: Runtimes, way: Way, iterations: u64) -> Result<Vec<u6
 async fn children(way: Way, iterations: u64) -> Result<Vec<u64>, Box<dyn Error + Send + Sync>> {
     let program = std::env::current_exe()?;
     let (stamp, shared) = Stamp::create()?;
-    let watcher = if way == Way::Tokio { None } else { Some(Watcher::new()?) };
+    let metadata = matches!(way, Way::WaitMetadata | Way::StreamMetadata);
+    let watcher = match way {
+        Way::Tokio => None,
+        _ => Some(Watcher::builder().metadata(metadata).build()?),
+    };
     let mut latencies = Vec::with_capacity(iterations as usize);
     for _ in 0..iterations {
         stamp.clear();
@@ -99,7 +109,7 @@ async fn end_of(
         return Ok(sys::monotonic());
     };
     let (mut child, mut events) = watcher.spawn(&mut command)?;
-    if way == Way::Wait {
+    if matches!(way, Way::Wait | Way::WaitMetadata) {
         child.wait().await?;
         return Ok(sys::monotonic());
     }
