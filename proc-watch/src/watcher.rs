@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use proc_reactor::{Capabilities, OpenOptions, Reactor, SourceError, SourceName, Stats, TreeOptions};
+use proc_reactor::{Capabilities, OpenOptions, Reactor, Reader, SourceError, SourceName, Stats, TreeOptions};
 
 use crate::command::{Child, Spawn};
 use crate::driver::Drivers;
@@ -152,8 +152,7 @@ impl Watcher {
         let pid = child.id().expect("a child that nobody has waited for has its pid");
         let reader = spawning.claim(pid);
         let child = Child::new(child, reader.id());
-        self.inner.drivers.begin(&self.inner.reactor);
-        Ok((child, Events::new(Arc::clone(&self.inner), reader)))
+        Ok((child, self.events(reader)))
     }
 
     /// Watches a process that runs already, whosever it is, and all its descendants. First everybody who is there is
@@ -169,8 +168,14 @@ impl Watcher {
     /// There is no such process to be seen, or the source has failed.
     pub fn attach(&self, pid: u32) -> Result<Events, AttachError> {
         let reader = self.inner.reactor.attach(pid, self.inner.tree)?;
+        Ok(self.events(reader))
+    }
+
+    /// Counted first: the last stream that goes ends the tasks.
+    fn events(&self, reader: Reader) -> Events {
+        let events = Events::new(Arc::clone(&self.inner), reader);
         self.inner.drivers.begin(&self.inner.reactor);
-        Ok(Events::new(Arc::clone(&self.inner), reader))
+        events
     }
 
     /// What its streams can promise.

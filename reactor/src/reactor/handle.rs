@@ -187,8 +187,9 @@ impl Reactor {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Takes in what the source has queued, tells it to the trees it concerns, and wakes their readers. Never
-    /// waits; other threads may call it at the same time.
+    /// Takes in what the source has queued, tells it to the trees it concerns, and wakes their readers. Does not wait for
+    /// anything to happen, but where metadata are read for programs to begin (see [`TreeOptions::metadata`]). Other
+    /// threads may call it at the same time.
     pub fn turn(&self) -> Turned {
         self.shared.turn()
     }

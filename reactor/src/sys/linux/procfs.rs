@@ -132,11 +132,11 @@ impl Stat {
 /// Reads what `pid` runs. Its state comes last and tells whether the rest can be of an exec whose record is not queued
 /// yet: see [`is_settled`].
 pub(super) fn inspect(pid: u32) -> Reading {
-    let gone = |reason| Reading { metadata: Metadata::missing(reason), settled: true };
+    let nothing = |reason| Reading { metadata: Metadata::missing(reason), settled: true };
     let argv = match read_cmdline(pid) {
         // A zombie, a thread of the kernel, or a program that is being replaced: then the links below may be those of
         // the next one, and reading them may wait for it.
-        Ok(text) if text.is_empty() => return gone(Missing::Gone),
+        Ok(text) if text.is_empty() => return nothing(Missing::Gone),
         Ok(text) => Ok(split_argv(text)),
         Err(error) => Err(missing(&error)),
     };
@@ -144,7 +144,7 @@ pub(super) fn inspect(pid: u32) -> Reading {
     let cwd = field(fs::read_link(format!("/proc/{pid}/cwd")));
     let status = match fs::read(format!("/proc/{pid}/status")) {
         Ok(text) => text,
-        Err(error) => return gone(missing(&error)),
+        Err(error) => return nothing(missing(&error)),
     };
     let (comm, uid) = (status_name(&status), status_uid(&status));
     Reading { metadata: Metadata { exe, argv, cwd, uid, comm }, settled: is_settled(pid, &status) }
