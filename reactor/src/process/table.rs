@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 use slab::Slab;
 
 use crate::ProcId;
+use crate::knote::list::NoteList;
 use crate::process::threads::Threads;
 use crate::process::track::TrackSet;
 use crate::sync::Arc;
@@ -37,6 +38,10 @@ pub(crate) struct Process {
     pub(crate) last_exec: u64,
     pub(crate) threads: Threads,
     pub(crate) track: Option<Arc<TrackSet>>,
+    /// Its parent's tracking notes have been told of it.
+    pub(crate) handed_down: bool,
+    /// The notes on it.
+    pub(crate) notes: NoteList,
     statuses: Statuses,
     /// The next birth of the same pid, if it was told before the exit of this one.
     next: Option<usize>,
@@ -128,6 +133,10 @@ impl Table {
         self.slots.iter()
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Process)> {
+        self.slots.iter_mut()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
@@ -173,6 +182,8 @@ impl Table {
             last_exec: 0,
             threads,
             track: None,
+            handed_down: false,
+            notes: NoteList::default(),
             statuses: Statuses::default(),
             next: None,
         };

@@ -1,9 +1,11 @@
 //! What is particular to a system: its sources, and the few calls that the rest needs.
 
 mod open;
+mod poll;
 #[cfg_attr(target_os = "linux", path = "linux/mod.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "shell.rs")]
 mod system;
 
 pub use open::{OpenError, OpenOptions, SourceName, open};
+pub(crate) use poll::poll;
 pub(crate) use system::{monotonic, thread_id};
