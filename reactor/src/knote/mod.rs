@@ -48,5 +48,7 @@
 pub(crate) mod list;
 pub(crate) mod ready;
 pub(crate) mod state;
+#[cfg(test)]
+mod state_tests;
 pub(crate) mod table;
 pub(crate) mod user;

@@ -110,8 +110,10 @@ impl State {
         match input {
             Input::Attached => self.attached(),
             Input::AttachedTooLate(status) => {
-                self.attached();
-                self.exit(status);
+                if self.life == Life::Attaching {
+                    self.attached();
+                    self.exit(status);
+                }
             }
             Input::Fork => self.collect(NOTE_FORK & self.asked),
             Input::Exec => self.collect(NOTE_EXEC & self.asked),
