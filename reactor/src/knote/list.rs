@@ -1,4 +1,4 @@
-//! The notes on one process: keys, in an allocation of their own that goes with the last of them (K3).
+//! The notes on one process: keys, and nothing left when the last of them goes (K3).
 
 /// Names a note from outside its queue. A key whose note is gone finds nothing (K1): serials are given once by a reactor,
 /// so neither another note in the slot nor another queue in that place is taken for it.
@@ -10,34 +10,74 @@ pub(crate) struct NoteKey {
     pub(crate) serial: u64,
 }
 
-/// The notes that a process's changes are to be told to.
+/// The notes that a process's changes are to be told to. Most processes have none or one, which takes no allocation and no further
+/// look at memory.
 #[derive(Debug, Default)]
-pub(crate) struct NoteList {
-    keys: Vec<NoteKey>,
+pub(crate) enum NoteList {
+    #[default]
+    None,
+    One(NoteKey),
+    /// Two or more, or what is left of them.
+    Many(Vec<NoteKey>),
 }
 
 impl NoteList {
     pub(crate) fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        matches!(self, Self::None)
     }
 
     pub(crate) fn push(&mut self, key: NoteKey) {
-        // Most processes have one note: no room for more before there are more.
-        if self.keys.is_empty() {
-            self.keys.reserve_exact(1);
+        match self {
+            Self::None => *self = Self::One(key),
+            Self::One(first) => *self = Self::Many(vec![*first, key]),
+            Self::Many(keys) => keys.push(key),
         }
-        self.keys.push(key);
     }
 
     /// Goes through all, and forgets those that `tell` says are gone.
-    pub(crate) fn retain(&mut self, tell: impl FnMut(&NoteKey) -> bool) {
-        self.keys.retain(tell);
-        if self.keys.is_empty() {
-            self.keys = Vec::new();
+    pub(crate) fn retain(&mut self, mut tell: impl FnMut(&NoteKey) -> bool) {
+        match self {
+            Self::None => {}
+            Self::One(key) => {
+                if !tell(key) {
+                    *self = Self::None;
+                }
+            }
+            Self::Many(keys) => {
+                keys.retain(tell);
+                if keys.is_empty() {
+                    *self = Self::None;
+                }
+            }
         }
     }
 
     pub(crate) fn remove(&mut self, serial: u64) {
         self.retain(|key| key.serial != serial);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn like_a_vector(steps in proptest::collection::vec((0_u64..6, proptest::bool::ANY), 0..40)) {
+            let (mut list, mut expected) = (NoteList::default(), Vec::new());
+            for (serial, push) in steps {
+                if push {
+                    list.push(NoteKey { queue: 0, slot: 0, serial });
+                    expected.push(serial);
+                } else {
+                    list.remove(serial);
+                    expected.retain(|other| *other != serial);
+                }
+                let mut told = Vec::new();
+                list.retain(|key| { told.push(key.serial); true });
+                proptest::prop_assert_eq!(&told, &expected);
+                proptest::prop_assert_eq!(list.is_empty(), expected.is_empty());
+            }
+        }
     }
 }
