@@ -111,6 +111,9 @@ pub enum ChangeError {
     /// ENOMEM (C17): the queue has as many notes as its options allow.
     #[error("the queue is full (QueueOptions::max_notes)")]
     NoMemory,
+    /// EIO: the source of events has failed; nothing can be registered any more.
+    #[error("the source failed: {0}")]
+    Source(#[source] Arc<SourceError>),
     /// EBADF: the queue has been closed.
     #[error("the queue is closed")]
     Closed,
@@ -129,6 +132,7 @@ impl ChangeError {
             Self::Denied { error, .. } => error.raw_os_error().unwrap_or(libc::EACCES),
             Self::NoSuchNote => libc::ENOENT,
             Self::NoMemory => libc::ENOMEM,
+            Self::Source(_) => libc::EIO,
             Self::Closed => libc::EBADF,
         }
     }

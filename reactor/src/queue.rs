@@ -137,7 +137,7 @@ impl Reactor {
     /// The source has failed, or there are no descriptors.
     pub fn queue(&self, options: QueueOptions) -> Result<Queue, QueueError> {
         let shared = Arc::clone(&self.shared);
-        shared.working()?;
+        shared.source_error().map_or(Ok(()), |error| Err(QueueError::Source(error)))?;
         let bell = shared.bell().map_err(QueueError::Descriptors)?;
         let queue = shared.state.lock().queues.open(options);
         Ok(Queue { owner: Arc::new(Owner { shared, queue, bell, maker: std::process::id() }) })
@@ -279,6 +279,8 @@ impl Queue {
     pub(crate) fn add(&self, request: &Request) -> Result<Added, ChangeError> {
         let Owner { shared, queue, .. } = &*self.owner;
         let pid = request.pid()?;
+        // What the table knows is of the time before.
+        shared.source_error().map_or(Ok(()), |error| Err(ChangeError::Source(error)))?;
         let (result, news) = shared.with_turn(|turn| {
             let (begun, news) = request.begin(&shared.state, queue)?;
             let key = match begun {
@@ -396,10 +398,8 @@ impl Owner {
             let mut state = self.shared.state.lock();
             unlink.into_iter().for_each(|(serial, id)| state.unlink(id, serial));
         }
-        if count == 0 && failed {
-            self.shared.working()?;
-        }
-        Ok(count)
+        let error = if count == 0 && failed { self.shared.source_error() } else { None };
+        error.map_or(Ok(count), |error| Err(QueueError::Source(error)))
     }
 
     fn close(&self) {

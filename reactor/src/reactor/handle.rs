@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::error::{AttachError, QueueError, SourceError};
+use crate::error::{AttachError, SourceError};
 use crate::process::table::Origin;
 use crate::process::threads::Threads;
 use crate::process::track::RootKey;
@@ -152,12 +152,9 @@ impl Shared {
         Ok(std::sync::Arc::clone(bell.as_ref().expect("it has just been made")))
     }
 
-    /// Whether the source has not failed.
-    pub(crate) fn working(&self) -> Result<(), QueueError> {
-        match &*self.failure.lock() {
-            None => Ok(()),
-            Some(error) => Err(QueueError::Source(std::sync::Arc::clone(error))),
-        }
+    /// What broke the source, if anything did.
+    pub(crate) fn source_error(&self) -> Option<std::sync::Arc<SourceError>> {
+        self.failure.lock().clone()
     }
 
     /// Turns begun so far.
