@@ -2,18 +2,22 @@
 //! exit status, losses counted and repaired.
 //!
 //! ```text
-//!  kernel ──► source ────► turn ─────────► process table ──────► log per tree ──► Reader
-//!  cn_proc    sys/linux    drain + apply   birth numbers,        cursor per
-//!             ordered      under one       parents, threads,     reader
-//!                          baton           track sets
+//!  kernel ──► source ────► turn ─────────► process table ──┬─► log per tree ──► Reader
+//!  cn_proc    sys/linux    drain + apply   birth numbers,  │   cursor per
+//!             ordered      under one       parents,        │   reader
+//!                          baton           threads,        │
+//!                                          track sets,     └─► knotes ──► ready ──► Queue::kevent
+//!                                          keys of notes       by key     list      (merged, as kqueue)
 //! ```
 //!
 //! A [`Source`] turns what a kernel says into ordered [`Change`]s. A turn drains it and applies what came to the
 //! process table, which knows every living process by pid and birth ([`ProcId`]). What concerns a tracked tree goes
-//! into that tree's log, and its [`Reader`]s are woken.
+//! into that tree's log, and its [`Reader`]s are woken. What concerns a process that is registered with a [`Queue`] is
+//! collected by its note there, as kqueue(2) does, and one of the threads that wait is woken.
 //!
 //! A turn is taken by whoever calls [`Reactor::turn`], usually a task that was told by its runtime that the reactor's
-//! descriptor is readable. A [`Guard`] thread takes it when nobody else does, so that a stalled program loses nothing.
+//! descriptor is readable, and by [`Queue::kevent`]. A [`Guard`] thread takes it when nobody else does, so that a stalled
+//! program loses nothing.
 //!
 //! Most programs want the crate `proc-watch`, which is this for tokio. By itself:
 //!
