@@ -171,8 +171,9 @@ impl Turn {
                 state.table.get_mut(slot).threads = Threads::read(id.pid(), &now.threads);
             }
             zombie => {
+                let last = last_status(id.pid(), &state.table.get(slot).threads, rest);
                 drop(state);
-                let status = zombie.and_then(|zombie| zombie.status).or_else(|| last_status(id.pid(), rest));
+                let status = zombie.and_then(|zombie| zombie.status).or(last);
                 let status = status.map_or(ExitStatus::Unknown, ExitStatus::from_wait_status);
                 end(shared, id, status, rest[0].time);
             }
@@ -255,8 +256,8 @@ impl Turn {
                         process.threads = Threads::read(pid, &listed.threads)
                     }
                     zombie => {
-                        let status =
-                            zombie.and_then(|zombie| zombie.status).or_else(|| last_status(pid, meanwhile));
+                        let last = || last_status(pid, &process.threads, meanwhile);
+                        let status = zombie.and_then(|zombie| zombie.status).or_else(last);
                         let process = state.table.remove(slot);
                         let status = status.map_or(ExitStatus::Unknown, ExitStatus::from_wait_status);
                         state.exit(&process, status, time);
@@ -277,7 +278,19 @@ impl Turn {
                 let slot = state.table.newest(living.pid).expect("it has just been put in");
                 state.table.get_mut(slot).parent = parent;
             }
-            // Births after the loss whose parent had been born unseen.
+            // Births after the loss whose parent had been born unseen: those applied before the list was read, as it
+            // shows them, and those that are still to be applied.
+            let orphans: Vec<_> = state
+                .table
+                .iter()
+                .filter(|(_, process)| process.parent.is_none())
+                .map(|(slot, _)| slot)
+                .collect();
+            for slot in orphans {
+                let listed = list.get(&state.table.get(slot).id.pid());
+                let parent = listed.and_then(|listed| state.table.newest(listed.living.parent));
+                state.table.get_mut(slot).parent = parent.map(|parent| state.table.get(parent).id);
+            }
             for stamped in meanwhile {
                 let Change::Fork { parent, child, .. } = stamped.change else { continue };
                 let Some(slot) = state.table.newest(child) else { continue };
@@ -389,21 +402,30 @@ fn end(shared: &Shared, id: ProcId, status: ExitStatus, time: u64) {
     }
 }
 
-/// The status that the last exit of `pid` in `changes` carries, up to the next birth of that pid, unless threads
-/// disagree.
-fn last_status(pid: u32, changes: &[Stamped]) -> Option<i32> {
-    let mut last = None;
+/// The status that the exits of `pid` in `changes` carry, up to the next birth of that pid: if all of `threads`, which are
+/// those known before, have ended there, and in one way. The end of one thread says nothing of the others: it may have
+/// left alone, or been killed for another's exec.
+fn last_status(pid: u32, threads: &Threads, changes: &[Stamped]) -> Option<i32> {
+    let mut threads = threads.clone();
+    let (mut last, mut executed, mut ended) = (None, 0, false);
     for stamped in changes {
         match stamped.change {
             Change::Fork { child, .. } if child == pid => break,
-            Change::Exit { process, status, .. } if process == pid => match last {
-                Some(last) if Some(last) != status => return None,
-                _ => last = status,
-            },
+            Change::Thread { process, thread } if process == pid => threads.insert(pid, thread),
+            Change::Exec { process } if process == pid => {
+                (threads, last, executed, ended) = (Threads::Leader, None, stamped.time, false);
+            }
+            Change::Exit { process, thread, status, .. } if process == pid && stamped.time >= executed => {
+                ended |= threads.remove(pid, thread);
+                match last {
+                    Some(last) if Some(last) != status => return None,
+                    _ => last = status,
+                }
+            }
             _ => {}
         }
     }
-    last
+    last.filter(|_| ended)
 }
 
 /// Why the process list is not to be had.
