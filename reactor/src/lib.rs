@@ -40,6 +40,9 @@
 
 mod error;
 mod event;
+#[cfg(all(fuzzing, target_os = "linux"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod ident;
 mod log;
 mod process;

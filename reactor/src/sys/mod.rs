@@ -6,4 +6,6 @@ mod open;
 mod system;
 
 pub use open::{OpenError, OpenOptions, SourceName, open};
+#[cfg(all(fuzzing, target_os = "linux"))]
+pub(crate) use system::properties;
 pub(crate) use system::{monotonic, thread_id};
