@@ -297,6 +297,13 @@ fn k9_the_end_of_a_thread_is_not_that_of_its_process_after_a_loss() {
     script.lose(1).change(killed.clone()).lose(2).unlist(103);
     let (events, _) = read(&reactor, &mut reader);
     assert_eq!(told(&events), ["lost 3", "exit 103 ?", "resync 0 1"]);
+    // The leader, and its record comes after that of the exec.
+    script.fork(ROOT, 109).change(Change::Thread { process: 109, thread: 110 });
+    read(&reactor, &mut reader);
+    let killed = Change::Exit { process: 109, thread: 109, status: Some(9), parent: 0 };
+    script.lose(1).exec(109).change_at(2_500, killed).lose(1).unlist(109);
+    let (events, _) = read(&reactor, &mut reader);
+    assert!(told(&events).contains(&"exit 109 ?".to_owned()), "{:?}", told(&events));
     // The same with the exec told; and what all its threads say counts.
     script.fork(ROOT, 105).change(Change::Thread { process: 105, thread: 106 });
     script.fork(ROOT, 107).change(Change::Thread { process: 107, thread: 108 });

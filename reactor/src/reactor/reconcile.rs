@@ -19,7 +19,7 @@ use rustc_hash::FxHashMap;
 use crate::error::SourceError;
 use crate::event::{Change, EventKind, Stamped};
 use crate::process::metadata::{Metadata, Missing};
-use crate::process::table::{Origin, same_start};
+use crate::process::table::{Origin, Process, same_start};
 use crate::process::threads::Threads;
 use crate::process::track::TrackSet;
 use crate::reactor::handle::Shared;
@@ -171,7 +171,7 @@ impl Turn {
                 state.table.get_mut(slot).threads = Threads::read(id.pid(), &now.threads);
             }
             zombie => {
-                let last = last_status(id.pid(), &state.table.get(slot).threads, rest);
+                let last = last_status(state.table.get(slot), rest);
                 drop(state);
                 let status = zombie.and_then(|zombie| zombie.status).or(last);
                 let status = status.map_or(ExitStatus::Unknown, ExitStatus::from_wait_status);
@@ -256,7 +256,7 @@ impl Turn {
                         process.threads = Threads::read(pid, &listed.threads)
                     }
                     zombie => {
-                        let last = || last_status(pid, &process.threads, meanwhile);
+                        let last = || last_status(process, meanwhile);
                         let status = zombie.and_then(|zombie| zombie.status).or_else(last);
                         let process = state.table.remove(slot);
                         let status = status.map_or(ExitStatus::Unknown, ExitStatus::from_wait_status);
@@ -402,12 +402,13 @@ fn end(shared: &Shared, id: ProcId, status: ExitStatus, time: u64) {
     }
 }
 
-/// The status that the exits of `pid` in `changes` carry, up to the next birth of that pid: if all of `threads`, which are
-/// those known before, have ended there, and in one way. The end of one thread says nothing of the others: it may have
-/// left alone, or been killed for another's exec.
-fn last_status(pid: u32, threads: &Threads, changes: &[Stamped]) -> Option<i32> {
-    let mut threads = threads.clone();
-    let (mut last, mut executed, mut ended) = (None, 0, false);
+/// The status that the exits of a process in `changes` carry, up to the next birth of its pid: if all its known threads
+/// have ended there, and in one way. The end of one says nothing of the others: it may have left alone, or been killed for
+/// another's exec, whose record may have come first.
+fn last_status(process: &Process, changes: &[Stamped]) -> Option<i32> {
+    let pid = process.id.pid();
+    let mut threads = process.threads.clone();
+    let (mut last, mut executed, mut ended) = (None, process.last_exec, false);
     for stamped in changes {
         match stamped.change {
             Change::Fork { child, .. } if child == pid => break,
