@@ -2,6 +2,7 @@
 //!
 //! - `overhead`: what watching costs in processor time, against watching less and against other programs.
 //! - `latency`: how long after a child's end its parent knows.
+//! - `queue`: what a queue costs by itself, against a channel.
 //! - `idle`: how often a watcher wakes while there is nothing to see.
 //!
 //! Each starts itself again for the parts that have to be processes of their own, with a role as the first

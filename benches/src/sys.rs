@@ -152,3 +152,17 @@ pub fn terminated() -> bool {
 fn check(result: libc::c_int) -> io::Result<()> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+/// Bytes of this program that are in memory now.
+///
+/// # Errors
+/// `/proc/self/status` cannot be read.
+pub fn resident() -> io::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let kilobytes = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kilobytes
+        .map(|kilobytes| kilobytes * 1024)
+        .ok_or_else(|| io::Error::other("no VmRSS in /proc/self/status"))
+}

@@ -1,6 +1,9 @@
 //! What can go wrong. Texts are fragments that read after "failed to ..." or "...: ".
 
 use std::io;
+use std::sync::Arc;
+
+use crate::Kevent;
 
 /// Why a source cannot be used here, or stopped working.
 #[derive(Debug, thiserror::Error)]
@@ -54,4 +57,142 @@ pub enum AttachError {
     /// The source failed.
     #[error(transparent)]
     Source(#[from] SourceError),
+}
+
+/// What is wrong with a change. Nothing was done by it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// EINVAL (C9): only `EVFILT_PROC` and `EVFILT_USER` are there.
+    #[error("no filter {filter}; there are EVFILT_PROC (-5) and EVFILT_USER (-11)")]
+    UnknownFilter {
+        /// What was asked for.
+        filter: i16,
+    },
+    /// EINVAL (C9).
+    #[error("EV_ENABLE and EV_DISABLE contradict each other; give one of them")]
+    EnableAndDisable,
+    /// EINVAL.
+    #[error("unknown flags {flags:#x}")]
+    UnknownFlags {
+        /// Those that are unknown.
+        flags: u16,
+    },
+    /// EINVAL (C6): only told and never asked for (NOTE_CHILD, NOTE_TRACKERR), or unknown.
+    #[error("fflags {fflags:#x} cannot be asked for; NOTE_EXIT, NOTE_FORK, NOTE_EXEC and NOTE_TRACK can")]
+    UnknownNotes {
+        /// Those that cannot.
+        fflags: u32,
+    },
+    /// EINVAL (C16).
+    #[error("{flag} is not supported")]
+    Unsupported {
+        /// Its name.
+        flag: &'static str,
+    },
+    /// ESRCH (C3, C4): there is none that is visible, or its zombie has nothing to tell that was asked for.
+    #[error("no process {ident} is visible (it has ended, is in another pid namespace, or /proc hides it)")]
+    NoSuchProcess {
+        /// What was given for a pid.
+        ident: u64,
+    },
+    /// The source may not or cannot follow the process (C5): the errno of its call.
+    #[error("process {ident} cannot be followed: {error}")]
+    Denied {
+        /// The pid.
+        ident: u64,
+        /// What the system said.
+        #[source]
+        error: io::Error,
+    },
+    /// ENOENT (C9): nothing is registered that could be changed or deleted.
+    #[error("nothing is registered by this ident and filter")]
+    NoSuchNote,
+    /// ENOMEM (C17): the queue has as many notes as its options allow.
+    #[error("the queue is full (QueueOptions::max_notes)")]
+    NoMemory,
+    /// EIO: the source of events has failed; nothing can be registered any more.
+    #[error("the source failed: {0}")]
+    Source(#[source] Arc<SourceError>),
+    /// EBADF: the queue has been closed.
+    #[error("the queue is closed")]
+    Closed,
+}
+
+impl ChangeError {
+    /// The errno that kqueue gives for it.
+    pub fn errno(&self) -> i32 {
+        match self {
+            Self::UnknownFilter { .. }
+            | Self::EnableAndDisable
+            | Self::UnknownFlags { .. }
+            | Self::UnknownNotes { .. }
+            | Self::Unsupported { .. } => libc::EINVAL,
+            Self::NoSuchProcess { .. } => libc::ESRCH,
+            Self::Denied { error, .. } => error.raw_os_error().unwrap_or(libc::EACCES),
+            Self::NoSuchNote => libc::ENOENT,
+            Self::NoMemory => libc::ENOMEM,
+            Self::Source(_) => libc::EIO,
+            Self::Closed => libc::EBADF,
+        }
+    }
+}
+
+/// Why a call of a queue failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueueError {
+    /// EBADF: [`Queue::close`](crate::Queue::close) was called, perhaps while this call waited (C35).
+    #[error("the queue is closed")]
+    Closed,
+    /// EBADF: a queue is not inherited by a fork (C34). Make a new reactor and a new queue.
+    #[error(
+        "the queue belongs to process {maker}, of which this one is a fork; make a reactor and a queue of its own"
+    )]
+    Forked {
+        /// Who made it.
+        maker: u32,
+    },
+    /// EINVAL: fewer entries than changes that ask for one by `EV_RECEIPT` (C10). Nothing was changed.
+    #[error("{needed} changes ask for a receipt, and the event list has room for {room}")]
+    EventListTooSmall {
+        /// How many ask for one.
+        needed: usize,
+        /// How many there is room for.
+        room: usize,
+    },
+    /// A change failed, and the event list has no room to say so (C10). Those before it were done, those after it
+    /// not.
+    #[error("change {index}, {change:?}: {error}")]
+    Change {
+        /// Its place in the list.
+        index: usize,
+        /// The change.
+        change: Kevent,
+        /// What is wrong with it.
+        #[source]
+        error: ChangeError,
+    },
+    /// EIO: the source of events has failed, and nothing is left to be read.
+    #[error("the source failed: {0}")]
+    Source(#[source] Arc<SourceError>),
+    /// EMFILE, ENFILE: no descriptor for what wakes a waiting thread (C17).
+    #[error("no descriptors for a queue: {0}; raise the limit of open files (ulimit -n)")]
+    Descriptors(#[source] io::Error),
+    /// The system refused a call that waiting needs.
+    #[error("waiting for events: {0}")]
+    Wait(#[source] io::Error),
+}
+
+impl QueueError {
+    /// The errno that kqueue gives for it, or the nearest there is.
+    pub fn errno(&self) -> i32 {
+        match self {
+            Self::Closed | Self::Forked { .. } => libc::EBADF,
+            Self::EventListTooSmall { .. } => libc::EINVAL,
+            Self::Change { error, .. } => error.errno(),
+            Self::Source(_) => libc::EIO,
+            Self::Descriptors(error) | Self::Wait(error) => error.raw_os_error().unwrap_or(libc::EIO),
+        }
+    }
 }

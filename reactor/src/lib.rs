@@ -38,24 +38,36 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod activate;
 mod error;
 mod event;
+pub mod flags;
 #[cfg(all(fuzzing, target_os = "linux"))]
 #[doc(hidden)]
 pub mod fuzz;
 mod ident;
+mod interest;
+mod kevent;
+mod knote;
 mod log;
 mod process;
+mod queue;
 mod reactor;
+mod register;
+mod scan;
 pub mod source;
 mod status;
 mod sync;
 mod sys;
+mod wait;
 
-pub use error::{AttachError, SourceError};
+pub use error::{AttachError, ChangeError, QueueError, SourceError};
 pub use event::{Change, Event, EventKind, Member, Stamped, Time};
 pub use ident::{ParseProcIdError, ProcId};
+pub use interest::{Interest, Notice, NoticeKind, Registration};
+pub use kevent::Kevent;
 pub use process::metadata::{Field, Metadata, Missing};
+pub use queue::{Queue, QueueOptions, QueueStats, QueueWaiter};
 pub use reactor::guard::Guard;
 pub use reactor::handle::{Reactor, Spawning, Stats, TreeOptions, Turned};
 pub use reactor::registration::{Reader, Readiness};

@@ -62,16 +62,20 @@ impl ExitStatus {
         !matches!(self, Self::Unknown)
     }
 
+    /// As `wait(2)` gives it (C18); `None` if unknown.
+    pub const fn to_wait_status(self) -> Option<i32> {
+        match self {
+            Self::Code(code) => Some((code as i32) << 8),
+            Self::Signal { signal, core } => Some(signal as i32 | if core { 0x80 } else { 0 }),
+            Self::Unknown => None,
+        }
+    }
+
     /// The same as the standard library's type; `None` if unknown.
     #[cfg(unix)]
     pub fn to_std(self) -> Option<std::process::ExitStatus> {
         use std::os::unix::process::ExitStatusExt;
-        let raw = match self {
-            Self::Code(code) => i32::from(code) << 8,
-            Self::Signal { signal, core } => i32::from(signal) | if core { 0x80 } else { 0 },
-            Self::Unknown => return None,
-        };
-        Some(std::process::ExitStatus::from_raw(raw))
+        self.to_wait_status().map(std::process::ExitStatus::from_raw)
     }
 }
 

@@ -5,10 +5,11 @@
 //! along (K7). The kernel may queue the birth of a pid's next owner before the exit of the last one; the k-th exit
 //! is that of the k-th birth.
 
-use rustc_hash::FxHashMap;
 use slab::Slab;
 
 use crate::ProcId;
+use crate::knote::list::NoteList;
+use crate::process::pids::Pids;
 use crate::process::threads::Threads;
 use crate::process::track::TrackSet;
 use crate::sync::Arc;
@@ -37,6 +38,10 @@ pub(crate) struct Process {
     pub(crate) last_exec: u64,
     pub(crate) threads: Threads,
     pub(crate) track: Option<Arc<TrackSet>>,
+    /// Its parent's tracking notes have been told of it.
+    pub(crate) handed_down: bool,
+    /// The notes on it.
+    pub(crate) notes: NoteList,
     statuses: Statuses,
     /// The next birth of the same pid, if it was told before the exit of this one.
     next: Option<usize>,
@@ -101,13 +106,13 @@ const LATE_BIRTH: u64 = 1_000_000_000;
 pub(crate) struct Table {
     slots: Slab<Process>,
     /// The oldest living birth of each pid; later ones hang behind it.
-    by_pid: FxHashMap<u32, usize>,
+    by_pid: Pids,
     births: u64,
 }
 
 impl Table {
     pub(crate) fn new() -> Self {
-        Self { slots: Slab::new(), by_pid: FxHashMap::default(), births: 0 }
+        Self { slots: Slab::new(), by_pid: Pids::default(), births: 0 }
     }
 
     /// A birth number for a process that is not in the table.
@@ -128,6 +133,10 @@ impl Table {
         self.slots.iter()
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Process)> {
+        self.slots.iter_mut()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
@@ -139,7 +148,7 @@ impl Table {
 
     /// The youngest living birth of a pid: whoever forks or execs under it.
     pub(crate) fn newest(&self, pid: u32) -> Option<usize> {
-        let mut slot = *self.by_pid.get(&pid)?;
+        let mut slot = self.by_pid.get(pid)?;
         while let Some(next) = self.slots[slot].next {
             slot = next;
         }
@@ -147,7 +156,7 @@ impl Table {
     }
 
     pub(crate) fn find(&self, id: ProcId) -> Option<usize> {
-        let mut slot = *self.by_pid.get(&id.pid())?;
+        let mut slot = self.by_pid.get(id.pid())?;
         while self.slots[slot].id != id {
             slot = self.slots[slot].next?;
         }
@@ -173,6 +182,8 @@ impl Table {
             last_exec: 0,
             threads,
             track: None,
+            handed_down: false,
+            notes: NoteList::default(),
             statuses: Statuses::default(),
             next: None,
         };
@@ -180,9 +191,7 @@ impl Table {
         let slot = self.slots.insert(process);
         match tail {
             Some(tail) => self.slots[tail].next = Some(slot),
-            None => {
-                self.by_pid.insert(pid, slot);
-            }
+            None => self.by_pid.insert(pid, slot),
         }
         slot
     }
@@ -219,7 +228,7 @@ impl Table {
 
     /// The end of a thread was told. It belongs to the oldest birth that can have had that thread.
     pub(crate) fn exit(&mut self, pid: u32, thread: u32, time: u64, status: Option<i32>) -> Option<Ended> {
-        let mut slot = *self.by_pid.get(&pid)?;
+        let mut slot = self.by_pid.get(pid)?;
         loop {
             let process = &mut self.slots[slot];
             if process.threads.contains(pid, thread) {
@@ -246,12 +255,12 @@ impl Table {
     pub(crate) fn remove(&mut self, slot: usize) -> Process {
         let process = self.slots.remove(slot);
         let pid = process.id.pid();
-        let head = self.by_pid[&pid];
+        let head = self.by_pid.get(pid).expect("a process is found by its pid");
         if head == slot {
             match process.next {
                 Some(next) => self.by_pid.insert(pid, next),
-                None => self.by_pid.remove(&pid),
-            };
+                None => self.by_pid.remove(pid),
+            }
         } else {
             let mut before = head;
             while self.slots[before].next != Some(slot) {

@@ -17,6 +17,7 @@ use crate::reactor::turn::{Turn, wake};
 use crate::source::Living;
 use crate::source::{Capabilities, Source};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::wait::{Bell, Lead};
 use crate::{Event, EventKind, ExitStatus, sys};
 
 /// Follows processes through one [`Source`].
@@ -41,6 +42,9 @@ pub(crate) struct Shared {
     /// A turn is going on, or the last one left something undone that its descriptor need not show.
     unfinished: AtomicBool,
     pub(crate) failure: Mutex<Option<std::sync::Arc<SourceError>>>,
+    /// Who of those that wait in queues looks at the source, and what ends its looking: made with the first queue.
+    pub(crate) lead: Lead,
+    bell: Mutex<Option<std::sync::Arc<Bell>>>,
     /// The source's, kept open as long as anybody may poll it.
     fd: OwnedFd,
     name: &'static str,
@@ -82,6 +86,8 @@ pub enum Turned {
 pub struct Stats {
     /// Trees that are followed.
     pub trees: usize,
+    /// Queues that are open.
+    pub queues: usize,
     /// Living processes that some tree follows.
     pub tracked: usize,
     /// All living processes of the machine that are known.
@@ -116,7 +122,7 @@ impl Shared {
     }
 
     /// Waits for the baton and works under it.
-    fn with_turn<T>(&self, work: impl FnOnce(&mut Turn) -> T) -> T {
+    pub(crate) fn with_turn<T>(&self, work: impl FnOnce(&mut Turn) -> T) -> T {
         let mut turn = self.baton.take();
         let result = work(&mut turn);
         let mut wakes = std::mem::take(&mut turn.wakes);
@@ -126,6 +132,29 @@ impl Shared {
         });
         wake(wakes);
         result
+    }
+
+    /// Takes in all that is queued now, also where another is at it (C41).
+    pub(crate) fn pump(&self) {
+        self.with_turn(|turn| turn.catch_up(self));
+    }
+
+    /// Polls readable when there is something for a turn.
+    pub(crate) fn source_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    pub(crate) fn bell(&self) -> io::Result<std::sync::Arc<Bell>> {
+        let mut bell = self.bell.lock();
+        if bell.is_none() {
+            *bell = Some(std::sync::Arc::new(Bell::new()?));
+        }
+        Ok(std::sync::Arc::clone(bell.as_ref().expect("it has just been made")))
+    }
+
+    /// What broke the source, if anything did.
+    pub(crate) fn source_error(&self) -> Option<std::sync::Arc<SourceError>> {
+        self.failure.lock().clone()
     }
 
     /// Turns begun so far.
@@ -176,6 +205,8 @@ impl Reactor {
             turns: AtomicU64::new(0),
             unfinished: AtomicBool::new(false),
             failure: Mutex::new(None),
+            lead: Lead::default(),
+            bell: Mutex::new(None),
             fd,
             name,
             capabilities,
@@ -247,6 +278,7 @@ impl Reactor {
         let state = self.shared.state.lock();
         Stats {
             trees: state.roots.len(),
+            queues: state.queues.len(),
             tracked: state.tracked(),
             processes: state.table.len(),
             turns: self.shared.turns(),
@@ -318,7 +350,7 @@ impl Spawning {
                 state = shared.state.lock();
                 birth_was_lost(&mut state, self.key, pid, time, child);
             }
-            state.roots.news(&mut turn.wakes);
+            state.news(&mut turn.wakes);
             drop(state);
             Reader::of(&shared, self.key)
                 .expect("a tree that was claimed a moment ago, with nobody to remove it")

@@ -14,7 +14,7 @@
 
 use std::io;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::error::SourceError;
 use crate::event::{Change, EventKind, Stamped};
@@ -23,11 +23,11 @@ use crate::process::table::{Origin, Process, same_start};
 use crate::process::threads::Threads;
 use crate::process::track::TrackSet;
 use crate::reactor::handle::Shared;
-use crate::reactor::state::{SharedMetadata, State};
+use crate::reactor::state::{SharedMetadata, State, parents_first};
 use crate::reactor::turn::{Turn, replaced};
 use crate::source::{Drained, Living, Loss};
 use crate::sync::Arc;
-use crate::{ExitStatus, ProcId};
+use crate::{ExitStatus, Member, ProcId};
 
 /// Looks between two drains while the process list is read, so that the source's buffer does not overrun.
 const LOOKS: usize = 64;
@@ -97,7 +97,7 @@ impl Turn {
                 let contested = {
                     let mut state = shared.state.lock();
                     meanwhile.iter().for_each(|stamped| state.apply(stamped, None));
-                    state.roots.news(&mut self.wakes);
+                    state.news(&mut self.wakes);
                     std::mem::take(&mut state.contested)
                 };
                 self.resolve(shared, contested);
@@ -113,7 +113,7 @@ impl Turn {
                 state.roots.close_if_empty(key);
             }
         }
-        state.roots.news(&mut self.wakes);
+        state.news(&mut self.wakes);
         Ok(())
     }
 
@@ -125,6 +125,7 @@ impl Turn {
             }
             state.announce(key, time, EventKind::Lost { count: loss.count, exact: loss.exact });
         }
+        state.notes_of_loss();
     }
 
     /// Step 2. Processes with a birth number up to `before` are older than the loss.
@@ -141,7 +142,7 @@ impl Turn {
                     let other = |slot: &usize| !state.table.get(*slot).awaits_birth(parent, stamped.time);
                     if let Some(slot) = old(&state, child).filter(other) {
                         let process = state.table.remove(slot);
-                        state.exit(&process, ExitStatus::Unknown, stamped.time);
+                        state.exit(process, ExitStatus::Unknown, stamped.time);
                     }
                 }
                 Change::Exit { process, .. } => {
@@ -260,7 +261,7 @@ impl Turn {
                         let status = zombie.and_then(|zombie| zombie.status).or_else(last);
                         let process = state.table.remove(slot);
                         let status = status.map_or(ExitStatus::Unknown, ExitStatus::from_wait_status);
-                        state.exit(&process, status, time);
+                        state.exit(process, status, time);
                     }
                 }
             }
@@ -279,17 +280,24 @@ impl Turn {
                 state.table.get_mut(slot).parent = parent;
             }
             // Births after the loss whose parent had been born unseen: those applied before the list was read, as it
-            // shows them, and those that are still to be applied.
-            let orphans: Vec<_> = state
-                .table
-                .iter()
-                .filter(|(_, process)| process.parent.is_none())
-                .map(|(slot, _)| slot)
-                .collect();
-            for slot in orphans {
+            // shows them, and further down those that are still to be applied.
+            let orphaned = state.table.iter().filter(|(_, process)| process.parent.is_none());
+            let orphans: Vec<_> = orphaned.map(|(slot, _)| slot).collect();
+            for &slot in &orphans {
                 let listed = list.get(&state.table.get(slot).id.pid());
                 let parent = listed.and_then(|listed| state.table.newest(listed.living.parent));
                 state.table.get_mut(slot).parent = parent.map(|parent| state.table.get(parent).id);
+            }
+            let added = added.iter().filter_map(|living| state.table.newest(living.pid));
+            let members: FxHashSet<_> = added.chain(orphans).collect();
+            let members = members.into_iter().map(|slot| {
+                let process = state.table.get(slot);
+                Member { id: process.id, parent: process.parent }
+            });
+            for member in parents_first(members.collect()) {
+                if let Some(slot) = state.table.find(member.id) {
+                    state.notes_of_found(slot);
+                }
             }
             for stamped in meanwhile {
                 let Change::Fork { parent, child, .. } = stamped.change else { continue };
@@ -398,7 +406,7 @@ fn end(shared: &Shared, id: ProcId, status: ExitStatus, time: u64) {
     let mut state = shared.state.lock();
     if let Some(slot) = state.table.find(id) {
         let process = state.table.remove(slot);
-        state.exit(&process, status, time);
+        state.exit(process, status, time);
     }
 }
 

@@ -2,12 +2,15 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::activate::Queues;
 use crate::event::{Change, Event, EventKind, Member, Stamped, Time};
+use crate::knote::state::Input;
 use crate::process::metadata::{Metadata, Missing};
 use crate::process::table::{Birth, Ended, Ending, Origin, Process, Table};
 use crate::process::threads::Threads;
 use crate::process::track::{RootKey, TrackSet};
 use crate::reactor::roots::Roots;
+use crate::reactor::waker::WakeSlot;
 use crate::sync::Arc;
 use crate::{ExitStatus, ProcId};
 
@@ -22,6 +25,7 @@ pub(crate) const UNNAMED: ProcId = ProcId::new(0, 0);
 pub(crate) struct State {
     pub(crate) table: Table,
     pub(crate) roots: Roots,
+    pub(crate) queues: Queues,
     /// Threads of ours that are spawning a child just now, and the tree that is to be the child's. Births
     /// by them are kept in it, to be claimed when the spawn has said the pid.
     spawners: FxHashMap<u32, RootKey>,
@@ -47,6 +51,7 @@ impl State {
         Self {
             table: Table::new(),
             roots: Roots::new(),
+            queues: Queues::new(),
             spawners: FxHashMap::default(),
             me,
             wall_offset: 0,
@@ -85,13 +90,18 @@ impl State {
             let live = |root: &RootKey| self.roots.get(*root).is_some();
             track = Some(track.map_or_else(|| TrackSet::of(root), |track| track.with(root, live)));
         }
-        let slot = match self.table.birth(child, parent_id, time) {
-            Birth::New(slot) => slot,
-            // The process list had it already; those who follow it have been told.
-            Birth::Known(slot) if self.table.get(slot).track.is_some() => return,
-            Birth::Known(slot) => slot,
+        let (slot, known) = match self.table.birth(child, parent_id, time) {
+            Birth::New(slot) => (slot, false),
+            Birth::Known(slot) => (slot, true),
         };
         let child = self.table.get(slot).id;
+        if let Some(parent) = parent_slot {
+            self.notes_of_fork(parent, slot);
+        }
+        // The process list had it already; those who follow it have been told.
+        if known && self.table.get(slot).track.is_some() {
+            return;
+        }
         if let Some(root) = spawner.and_then(|root| self.roots.get_mut(root)) {
             root.spawned.push(child);
         }
@@ -102,8 +112,64 @@ impl State {
         self.emit(&track, id, grandparent, time, || EventKind::Fork { child });
     }
 
+    /// Tells the parent's notes that it forked. Where they track, the child gets notes of its own, before (C28).
+    fn notes_of_fork(&mut self, parent: usize, child: usize) {
+        if self.table.get(parent).notes.is_empty() {
+            return;
+        }
+        self.hand_down(parent, child);
+        let Self { table, queues, .. } = self;
+        queues.activate(&mut table.get_mut(parent).notes, Input::Fork);
+    }
+
+    /// A process was found below another: where that one's notes track, they get it as a child, though it was not seen to be born.
+    pub(crate) fn notes_of_found(&mut self, child: usize) {
+        let parent = self.table.get(child).parent.and_then(|parent| self.table.find(parent));
+        if let Some(parent) = parent {
+            self.hand_down(parent, child);
+        }
+    }
+
+    fn hand_down(&mut self, parent: usize, child: usize) {
+        let Self { table, queues, me, .. } = self;
+        let process = table.get_mut(child);
+        if std::mem::replace(&mut process.handed_down, true) {
+            return;
+        }
+        let (id, process) = (process.id, table.get_mut(parent));
+        let own = process.id.pid() == *me;
+        let keys = queues.track(&mut process.notes, process.id, id, own);
+        keys.into_iter().for_each(|key| table.get_mut(child).notes.push(key));
+    }
+
+    /// A note is gone: the process's list forgets it.
+    pub(crate) fn unlink(&mut self, id: ProcId, serial: u64) {
+        if let Some(slot) = self.table.find(id) {
+            self.table.get_mut(slot).notes.remove(serial);
+        }
+    }
+
+    /// The source lost records.
+    pub(crate) fn notes_of_loss(&mut self) {
+        let Self { table, queues, .. } = self;
+        table.iter_mut().for_each(|(_, process)| queues.lost(&mut process.notes));
+    }
+
+    /// Whether this program may reap it.
+    pub(crate) fn is_own_child(&self, slot: usize) -> bool {
+        self.table.get(slot).parent.is_some_and(|parent| parent.pid() == self.me)
+    }
+
+    /// Who has had news since the last call: to be woken when no lock is held.
+    pub(crate) fn news(&mut self, wakes: &mut Vec<Arc<WakeSlot>>) {
+        self.roots.news(wakes);
+        self.queues.news(wakes);
+    }
+
     fn exec(&mut self, process: u32, time: u64, metadata: Option<SharedMetadata>) {
         let Some(slot) = self.table.exec(process, time) else { return };
+        let Self { table, queues, .. } = self;
+        queues.activate(&mut table.get_mut(slot).notes, Input::Exec);
         let process = self.table.get(slot);
         let Some(track) = process.track.clone() else { return };
         let (id, parent) = (process.id, process.parent);
@@ -113,13 +179,13 @@ impl State {
 
     /// The process is out of the table; its end is told, at once or when its status has been looked up.
     pub(crate) fn ended(&mut self, ended: Ended, time: u64) {
-        if ended.process.track.is_none() {
+        if ended.process.track.is_none() && ended.process.notes.is_empty() {
             return;
         }
         match ended.ending {
             Ending::Agreed(status) => {
                 let status = status.map_or(ExitStatus::Unknown, ExitStatus::from_wait_status);
-                self.exit(&ended.process, status, time);
+                self.exit(ended.process, status, time);
             }
             Ending::Contested { likely } => {
                 self.contested.push(Contested { process: ended.process, likely, time });
@@ -128,7 +194,9 @@ impl State {
     }
 
     /// Tells the end of a process that is out of the table.
-    pub(crate) fn exit(&mut self, process: &Process, status: ExitStatus, time: u64) {
+    pub(crate) fn exit(&mut self, mut process: Process, status: ExitStatus, time: u64) {
+        self.queues
+            .activate(&mut process.notes, Input::Exit(i64::from(status.to_wait_status().unwrap_or(-1))));
         let Some(track) = &process.track else { return };
         self.emit(track, process.id, process.parent, time, || EventKind::Exit { status });
         for &key in track.roots() {

@@ -32,6 +32,8 @@ pub(crate) struct Turn {
     /// The source lost records after what is in `batch` and `ahead`.
     pub(crate) overrun: bool,
     pub(crate) failed: bool,
+    /// When the last record was queued that has been drained.
+    drained: u64,
     /// The process list could not be read after a loss, and is still to be.
     pub(crate) repair_due: bool,
     /// Who has news: to be woken when the baton has been given back. Wakers are not ours and may do anything.
@@ -46,6 +48,7 @@ impl Turn {
             ahead: Vec::new(),
             overrun: false,
             failed: false,
+            drained: 0,
             repair_due: false,
             wakes: Vec::new(),
         }
@@ -70,6 +73,12 @@ impl Turn {
         while self.run(shared) {}
     }
 
+    /// Turns until everything is taken in that was queued when this began, and not for ever where more comes all the time.
+    pub(crate) fn catch_up(&mut self, shared: &Shared) {
+        let begun = self.source.now();
+        while self.run(shared) && self.drained < begun {}
+    }
+
     fn rounds(&mut self, shared: &Shared) -> Result<bool, SourceError> {
         if self.repair_due {
             self.reread(shared)?;
@@ -83,7 +92,8 @@ impl Turn {
                     Drained::Overrun => self.overrun = true,
                 }
             }
-            if !self.batch.is_empty() {
+            if let Some(last) = self.batch.last() {
+                self.drained = last.time;
                 let mut metadata = self.inspect(shared)?;
                 self.apply(shared, &mut metadata);
             }
@@ -168,7 +178,7 @@ impl Turn {
                 state = shared.state.lock();
             }
         }
-        state.roots.news(&mut self.wakes);
+        state.news(&mut self.wakes);
         drop(state);
         self.batch = batch;
         self.batch.clear();
@@ -187,8 +197,8 @@ impl Turn {
             })
             .collect();
         let mut state = shared.state.lock();
-        for (contested, status) in &resolved {
-            state.exit(&contested.process, *status, contested.time);
+        for (contested, status) in resolved {
+            state.exit(contested.process, status, contested.time);
         }
     }
 
@@ -212,7 +222,9 @@ impl Turn {
             }
             state.roots.touch(key);
         }
-        state.roots.news(&mut self.wakes);
+        state.queues.failed();
+        state.news(&mut self.wakes);
+        // Before anybody is woken by it.
         drop(state);
         shared.failure.lock().get_or_insert(error);
     }

@@ -131,6 +131,21 @@ pub trait Source: Send + fmt::Debug {
     /// The system's list cannot be read, for another reason than that there is no such process.
     fn look(&mut self, pid: u32) -> io::Result<Option<Living>>;
 
+    /// Follow this process from now on: for a source that is told of those only that it asks for. One that is told of the whole
+    /// machine has nothing to do.
+    ///
+    /// # Errors
+    /// The process may not or cannot be followed (C5).
+    fn attach(&mut self, pid: u32) -> io::Result<()> {
+        let _ = pid;
+        Ok(())
+    }
+
+    /// Whether nothing is left of a process, no zombie either: the record of its end is queued then, or on its way.
+    fn is_gone(&mut self, pid: u32) -> bool {
+        matches!(self.look(pid), Ok(None))
+    }
+
     /// Reads what a process runs. May be that of a later exec or a later process: the caller drains once more, and
     /// believes what is [`settled`](Reading::settled) and not contradicted by what was queued.
     fn inspect(&mut self, pid: u32) -> Reading;

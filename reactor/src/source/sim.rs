@@ -36,6 +36,8 @@ struct Shared {
     programs: BTreeMap<u32, Reading>,
     failure: Option<&'static str>,
     bell: UnixStream,
+    /// The descriptor is readable already.
+    rung: bool,
 }
 
 #[derive(Debug)]
@@ -60,6 +62,7 @@ pub fn scripted() -> io::Result<(SimSource, Script)> {
         programs: BTreeMap::new(),
         failure: None,
         bell,
+        rung: false,
     }));
     Ok((SimSource { shared: Arc::clone(&shared), readable }, Script { shared }))
 }
@@ -70,8 +73,10 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 
 impl Shared {
     fn ring(&mut self) {
-        // A full socket is readable, which is all that is wanted of it.
-        let _ = self.bell.write(&[1]);
+        if !std::mem::replace(&mut self.rung, true) {
+            // A full socket is readable, which is all that is wanted of it.
+            let _ = self.bell.write(&[1]);
+        }
     }
 }
 
@@ -175,8 +180,9 @@ impl Source for SimSource {
         if shared.overrun {
             return Ok(Drained::Overrun);
         }
-        let mut byte = [0; 256];
-        while matches!(self.readable.read(&mut byte), Ok(1..)) {}
+        if std::mem::take(&mut shared.rung) {
+            let _ = self.readable.read(&mut [0; 8]);
+        }
         for _ in 0..limit {
             match Self::next(&mut shared) {
                 Some(Entry::Change(stamped)) => out.push(stamped),

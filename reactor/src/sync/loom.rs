@@ -1,5 +1,9 @@
+use std::io;
 use std::ops::{Deref, DerefMut};
+use std::os::fd::BorrowedFd;
 use std::sync::PoisonError;
+use std::task::{Wake, Waker};
+use std::time::Duration;
 
 pub(crate) use loom::sync::{
     Arc,
@@ -62,4 +66,28 @@ impl<T> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
         self.letting_go.swap(false, Ordering::Relaxed);
     }
+}
+
+struct Unpark(loom::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Ends a [`park`] of this thread.
+pub(crate) fn thread_waker() -> Waker {
+    Waker::from(std::sync::Arc::new(Unpark(loom::thread::current())))
+}
+
+/// Sleeps until woken. There are no time-outs here.
+pub(crate) fn park(_left: Option<Duration>) {
+    loom::thread::park();
+}
+
+/// Nothing that loom knows of is waited for by descriptors.
+pub(crate) fn poll(_fds: [BorrowedFd<'_>; 2], _left: Option<Duration>) -> io::Result<()> {
+    loom::thread::yield_now();
+    Ok(())
 }

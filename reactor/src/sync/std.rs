@@ -1,4 +1,10 @@
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::PoisonError;
+use std::task::{Wake, Waker};
+use std::thread::Thread;
+use std::time::Duration;
+
 pub(crate) use std::sync::{
     Arc, MutexGuard,
     atomic::{AtomicBool, AtomicU64, Ordering, fence},
@@ -25,4 +31,30 @@ impl<T> Mutex<T> {
             Err(std::sync::TryLockError::WouldBlock) => None,
         }
     }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Ends a [`park`] of this thread.
+pub(crate) fn thread_waker() -> Waker {
+    Waker::from(Arc::new(Unpark(std::thread::current())))
+}
+
+/// Sleeps until woken, up to `left`, or for no reason.
+pub(crate) fn park(left: Option<Duration>) {
+    match left {
+        Some(left) => std::thread::park_timeout(left),
+        None => std::thread::park(),
+    }
+}
+
+/// Waits until one of them is readable, up to `left`.
+pub(crate) fn poll(fds: [BorrowedFd<'_>; 2], left: Option<Duration>) -> io::Result<()> {
+    crate::sys::poll(fds, left)
 }

@@ -1,11 +1,13 @@
 //! What is particular to a system: its sources, and the few calls that the rest needs.
 
 mod open;
+mod poll;
 #[cfg_attr(target_os = "linux", path = "linux/mod.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "shell.rs")]
 mod system;
 
 pub use open::{OpenError, OpenOptions, SourceName, open};
+pub(crate) use poll::poll;
 #[cfg(all(fuzzing, target_os = "linux"))]
 pub(crate) use system::properties;
 pub(crate) use system::{monotonic, thread_id};

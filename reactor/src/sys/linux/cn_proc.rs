@@ -328,6 +328,10 @@ impl Source for CnProc {
         Capabilities::all()
     }
 
+    fn is_gone(&mut self, pid: u32) -> bool {
+        !syscall::exists(pid)
+    }
+
     fn fd(&self) -> BorrowedFd<'_> {
         match &self.gate {
             Some(gate) => gate.as_fd(),

@@ -40,6 +40,10 @@ pub(super) fn look(pid: u32) -> io::Result<Option<Living>> {
             format!("/proc/{pid}/stat is not as proc(5) says"),
         ));
     };
+    // /proc has entries of threads, too, which it does not list.
+    if stat.threads > 1 && !syscall::exists(pid) {
+        return Ok(None);
+    }
     let alone = stat.threads == 1 && !stat.is_dead();
     let threads = if alone { vec![pid] } else { threads(pid)? };
     let threads: Vec<u32> = threads.into_iter().filter(|thread| *thread != pid || !stat.is_dead()).collect();
@@ -277,6 +281,22 @@ mod tests {
         let text = b"42 (a) R (b) 7) S 7 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 3 0 123456 0 0";
         let stat = Stat::parse(text).unwrap();
         assert_eq!(stat, Stat { state: b'S', parent: 7, threads: 3, start: 123_456, exit_code: None });
+    }
+
+    #[test]
+    fn a_thread_is_no_process() {
+        let (send, receive) = std::sync::mpsc::channel();
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            send.send(syscall::thread_id()).unwrap();
+            let _ = stopped.recv();
+        });
+        let id = receive.recv().unwrap();
+        assert!(std::path::Path::new(&format!("/proc/{id}/stat")).exists());
+        assert_eq!(look(id).unwrap(), None);
+        assert!(look(std::process::id()).unwrap().is_some());
+        drop(stop);
+        thread.join().unwrap();
     }
 
     #[test]

@@ -10,12 +10,12 @@ pub(crate) fn thread_id() -> u32 {
     tid as u32
 }
 
-/// Whether there is a process with this id, visible in /proc or not (kill(2) with signal 0, which sends none). True of a
-/// zombie.
+/// Whether there is a process with this id, visible in /proc or not (tgkill(2) of its leader with signal 0, which sends none). True
+/// of a zombie; false of a thread that leads no process.
 pub(super) fn exists(pid: u32) -> bool {
     let Some(pid) = libc::pid_t::try_from(pid).ok().filter(|pid| *pid > 0) else { return false };
     // SAFETY: takes integers; signal 0 only asks.
-    let asked = unsafe { libc::kill(pid, 0) };
+    let asked = unsafe { libc::syscall(libc::SYS_tgkill, pid, pid, 0) };
     asked == 0 || io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }
 
