@@ -46,6 +46,9 @@ mod activate;
 mod error;
 mod event;
 pub mod flags;
+#[cfg(all(fuzzing, target_os = "linux"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod ident;
 mod interest;
 mod kevent;

@@ -263,6 +263,58 @@ fn k8_what_was_lost_is_counted_and_repaired() {
     nothing_is_left(&reactor);
 }
 
+/// Its birth is told after the loss, and its parent's was lost.
+#[test]
+fn k8_children_of_who_was_born_unseen_are_found() {
+    let (reactor, script) = reactor();
+    let mut reader = attach(&reactor, ROOT);
+    read(&reactor, &mut reader);
+    script.lose(1).list(living(101, ROOT, &[101])).fork(101, 102).fork(102, 103);
+    let (events, _) = read(&reactor, &mut reader);
+    assert_eq!(
+        told(&events),
+        ["lost 1", "found 101", "found 102", "found 103", "resync 3 0"],
+        "who was told to be born of nobody known is found like any other"
+    );
+    script.exit(101, 0).fork(103, 104);
+    let (events, _) = read(&reactor, &mut reader);
+    assert_eq!(told(&events), ["exit 101 0", "fork 103 104"]);
+}
+
+#[test]
+fn k9_the_end_of_a_thread_is_not_that_of_its_process_after_a_loss() {
+    let (reactor, script) = reactor();
+    let mut reader = attach(&reactor, ROOT);
+    script.fork(ROOT, 101).change(Change::Thread { process: 101, thread: 102 });
+    read(&reactor, &mut reader);
+    script.lose(1).change(exit(101, 102, 0)).lose(1).unlist(101);
+    let (events, _) = read(&reactor, &mut reader);
+    assert_eq!(told(&events), ["lost 2", "exit 101 ?", "resync 0 1"]);
+    // Killed for an exec, which is lost with what came of it.
+    script.fork(ROOT, 103).change(Change::Thread { process: 103, thread: 104 });
+    read(&reactor, &mut reader);
+    let killed = Change::Exit { process: 103, thread: 104, status: Some(9), parent: 0 };
+    script.lose(1).change(killed.clone()).lose(2).unlist(103);
+    let (events, _) = read(&reactor, &mut reader);
+    assert_eq!(told(&events), ["lost 3", "exit 103 ?", "resync 0 1"]);
+    // The leader, and its record comes after that of the exec.
+    script.fork(ROOT, 109).change(Change::Thread { process: 109, thread: 110 });
+    read(&reactor, &mut reader);
+    let killed = Change::Exit { process: 109, thread: 109, status: Some(9), parent: 0 };
+    script.lose(1).exec(109).change_at(2_500, killed).lose(1).unlist(109);
+    let (events, _) = read(&reactor, &mut reader);
+    assert!(told(&events).contains(&"exit 109 ?".to_owned()), "{:?}", told(&events));
+    // The same with the exec told; and what all its threads say counts.
+    script.fork(ROOT, 105).change(Change::Thread { process: 105, thread: 106 });
+    script.fork(ROOT, 107).change(Change::Thread { process: 107, thread: 108 });
+    read(&reactor, &mut reader);
+    script.lose(1).change(exit(105, 106, 7)).exec(105).lose(1).unlist(105);
+    script.change(exit(107, 108, 7)).change(exit(107, 107, 7)).unlist(107);
+    let (events, _) = read(&reactor, &mut reader);
+    let told = told(&events);
+    assert!(told.contains(&"exit 105 ?".to_owned()) && told.contains(&"exit 107 7".to_owned()), "{told:?}");
+}
+
 #[test]
 fn k8_threads_that_were_born_unseen_keep_their_process() {
     let (reactor, script) = reactor();

@@ -14,12 +14,12 @@
 
 use std::io;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::error::SourceError;
 use crate::event::{Change, EventKind, Stamped};
 use crate::process::metadata::{Metadata, Missing};
-use crate::process::table::{Origin, same_start};
+use crate::process::table::{Origin, Process, same_start};
 use crate::process::threads::Threads;
 use crate::process::track::TrackSet;
 use crate::reactor::handle::Shared;
@@ -172,8 +172,9 @@ impl Turn {
                 state.table.get_mut(slot).threads = Threads::read(id.pid(), &now.threads);
             }
             zombie => {
+                let last = last_status(state.table.get(slot), rest);
                 drop(state);
-                let status = zombie.and_then(|zombie| zombie.status).or_else(|| last_status(id.pid(), rest));
+                let status = zombie.and_then(|zombie| zombie.status).or(last);
                 let status = status.map_or(ExitStatus::Unknown, ExitStatus::from_wait_status);
                 end(shared, id, status, rest[0].time);
             }
@@ -256,8 +257,8 @@ impl Turn {
                         process.threads = Threads::read(pid, &listed.threads)
                     }
                     zombie => {
-                        let status =
-                            zombie.and_then(|zombie| zombie.status).or_else(|| last_status(pid, meanwhile));
+                        let last = || last_status(process, meanwhile);
+                        let status = zombie.and_then(|zombie| zombie.status).or_else(last);
                         let process = state.table.remove(slot);
                         let status = status.map_or(ExitStatus::Unknown, ExitStatus::from_wait_status);
                         state.exit(process, status, time);
@@ -278,7 +279,18 @@ impl Turn {
                 let slot = state.table.newest(living.pid).expect("it has just been put in");
                 state.table.get_mut(slot).parent = parent;
             }
-            let members = added.iter().filter_map(|living| state.table.newest(living.pid)).map(|slot| {
+            // Births after the loss whose parent had been born unseen: those applied before the list was read, as it
+            // shows them, and further down those that are still to be applied.
+            let orphaned = state.table.iter().filter(|(_, process)| process.parent.is_none());
+            let orphans: Vec<_> = orphaned.map(|(slot, _)| slot).collect();
+            for &slot in &orphans {
+                let listed = list.get(&state.table.get(slot).id.pid());
+                let parent = listed.and_then(|listed| state.table.newest(listed.living.parent));
+                state.table.get_mut(slot).parent = parent.map(|parent| state.table.get(parent).id);
+            }
+            let added = added.iter().filter_map(|living| state.table.newest(living.pid));
+            let members: FxHashSet<_> = added.chain(orphans).collect();
+            let members = members.into_iter().map(|slot| {
                 let process = state.table.get(slot);
                 Member { id: process.id, parent: process.parent }
             });
@@ -287,7 +299,6 @@ impl Turn {
                     state.notes_of_found(slot);
                 }
             }
-            // Births after the loss whose parent had been born unseen.
             for stamped in meanwhile {
                 let Change::Fork { parent, child, .. } = stamped.change else { continue };
                 let Some(slot) = state.table.newest(child) else { continue };
@@ -399,21 +410,31 @@ fn end(shared: &Shared, id: ProcId, status: ExitStatus, time: u64) {
     }
 }
 
-/// The status that the last exit of `pid` in `changes` carries, up to the next birth of that pid, unless threads
-/// disagree.
-fn last_status(pid: u32, changes: &[Stamped]) -> Option<i32> {
-    let mut last = None;
+/// The status that the exits of a process in `changes` carry, up to the next birth of its pid: if all its known threads
+/// have ended there, and in one way. The end of one says nothing of the others: it may have left alone, or been killed for
+/// another's exec, whose record may have come first.
+fn last_status(process: &Process, changes: &[Stamped]) -> Option<i32> {
+    let pid = process.id.pid();
+    let mut threads = process.threads.clone();
+    let (mut last, mut executed, mut ended) = (None, process.last_exec, false);
     for stamped in changes {
         match stamped.change {
             Change::Fork { child, .. } if child == pid => break,
-            Change::Exit { process, status, .. } if process == pid => match last {
-                Some(last) if Some(last) != status => return None,
-                _ => last = status,
-            },
+            Change::Thread { process, thread } if process == pid => threads.insert(pid, thread),
+            Change::Exec { process } if process == pid => {
+                (threads, last, executed, ended) = (Threads::Leader, None, stamped.time, false);
+            }
+            Change::Exit { process, thread, status, .. } if process == pid && stamped.time >= executed => {
+                ended |= threads.remove(pid, thread);
+                match last {
+                    Some(last) if Some(last) != status => return None,
+                    _ => last = status,
+                }
+            }
             _ => {}
         }
     }
-    last
+    last.filter(|_| ended)
 }
 
 /// Why the process list is not to be had.

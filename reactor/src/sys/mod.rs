@@ -8,4 +8,6 @@ mod system;
 
 pub use open::{OpenError, OpenOptions, SourceName, open};
 pub(crate) use poll::poll;
+#[cfg(all(fuzzing, target_os = "linux"))]
+pub(crate) use system::properties;
 pub(crate) use system::{monotonic, thread_id};

@@ -46,7 +46,7 @@ pub(super) struct CnProc {
     order: DoubleSnapshot<Stamped>,
     second: Vec<(u64, Stamped)>,
     /// A buffer was full, and what came after has not been asked for yet.
-    overrun: bool,
+    pub(super) overrun: bool,
     /// Received after the loss.
     after: Vec<Stamped>,
 }
@@ -73,9 +73,18 @@ impl CnProc {
                     .map_err(failed("filtering by sequence number", ""))?;
             }
         }
+        let mut source = Self::over(sockets)?;
+        source.find_base_line()?;
+        tracing::debug!(granted, shards, "listening to the process connector");
+        Ok(source)
+    }
+
+    /// Over sockets that listen already, a power of two of them.
+    pub(super) fn over(sockets: Vec<Socket>) -> Result<Self, SourceError> {
+        let sharded = sockets.len() > 1;
         let gate =
-            if shards > 1 { Some(Gate::over(&sockets).map_err(failed("epoll", OPEN_FILES))?) } else { None };
-        let mut source = Self {
+            if sharded { Some(Gate::over(&sockets).map_err(failed("epoll", OPEN_FILES))?) } else { None };
+        Ok(Self {
             sockets,
             gate,
             mailbox: Mailbox::new(),
@@ -84,10 +93,7 @@ impl CnProc {
             second: Vec::new(),
             overrun: false,
             after: Vec::new(),
-        };
-        source.find_base_line()?;
-        tracing::debug!(granted, shards, "listening to the process connector");
-        Ok(source)
+        })
     }
 
     /// Drops everything up to a mark on each processor, which is where the accounts begin.
@@ -219,6 +225,37 @@ impl CnProc {
         Ok(())
     }
 
+    /// [`Source::settle`], with marks that are set by `mark`.
+    pub(super) fn settle_by(
+        &mut self,
+        out: &mut Vec<Stamped>,
+        mut mark: impl FnMut() -> io::Result<marker::Marks>,
+    ) -> Result<Loss, SourceError> {
+        let mut loss = Loss { count: 0, exact: false };
+        for _ in 0..ATTEMPTS {
+            let marks = match mark() {
+                Ok(marks) => marks,
+                Err(error) => {
+                    tracing::warn!(%error, "no marks can be set: the count of lost records is a lower bound");
+                    marker::Marks { thread: 0, cpus: Vec::new() }
+                }
+            };
+            let settled = self.count(&marks, &mut loss.count)?;
+            // A processor that is not ours to run on may have sent its last before the loss.
+            loss.exact = settled && self.ledger.cpus().all(|cpu| marks.cpus.contains(&cpu));
+            if settled {
+                break;
+            }
+        }
+        self.overrun = false;
+        out.append(&mut self.after);
+        if self.gate.is_some() {
+            // What is held back may have a cause that is still queued; the next drain releases it.
+            self.order.release(&mut self.second, out);
+        }
+        Ok(loss)
+    }
+
     /// Reads everything that is queued, twice, and counts. What was read before and in the first pass waits to be
     /// released together, with what the second pass reads beside it. True if the count is of all that was sent before
     /// the marks, and every mark was found.
@@ -310,29 +347,7 @@ impl Source for CnProc {
     }
 
     fn settle(&mut self, out: &mut Vec<Stamped>) -> Result<Loss, SourceError> {
-        let mut loss = Loss { count: 0, exact: false };
-        for _ in 0..ATTEMPTS {
-            let marks = match marker::mark_all() {
-                Ok(marks) => marks,
-                Err(error) => {
-                    tracing::warn!(%error, "no marks can be set: the count of lost records is a lower bound");
-                    marker::Marks { thread: 0, cpus: Vec::new() }
-                }
-            };
-            let settled = self.count(&marks, &mut loss.count)?;
-            // A processor that is not ours to run on may have sent its last before the loss.
-            loss.exact = settled && self.ledger.cpus().all(|cpu| marks.cpus.contains(&cpu));
-            if settled {
-                break;
-            }
-        }
-        self.overrun = false;
-        out.append(&mut self.after);
-        if self.gate.is_some() {
-            // What is held back may have a cause that is still queued; the next drain releases it.
-            self.order.release(&mut self.second, out);
-        }
-        Ok(loss)
+        self.settle_by(out, marker::mark_all)
     }
 
     fn pids(&mut self) -> io::Result<Vec<u32>> {

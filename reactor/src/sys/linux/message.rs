@@ -15,10 +15,10 @@ const CN_IDX_PROC: u32 = 1;
 const CN_VAL_PROC: u32 = 1;
 
 const PROC_EVENT_NONE: u32 = 0;
-const PROC_EVENT_FORK: u32 = 1;
+pub(super) const PROC_EVENT_FORK: u32 = 1;
 pub(super) const PROC_EVENT_EXEC: u32 = 2;
-const PROC_EVENT_COMM: u32 = 0x200;
-const PROC_EVENT_EXIT: u32 = 0x8000_0000;
+pub(super) const PROC_EVENT_COMM: u32 = 0x200;
+pub(super) const PROC_EVENT_EXIT: u32 = 0x8000_0000;
 
 /// What a listener asks of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,9 +75,10 @@ pub(super) fn request(request: Request, number: u32) -> [u8; RECORD + 4] {
 
 /// Reads one datagram; `None` if it is not a whole message of the process connector.
 pub(super) fn parse(bytes: &[u8]) -> Option<Message> {
+    let length = u32::from_ne_bytes(*bytes.first_chunk()?) as usize;
+    let bytes = bytes.get(..length)?;
     let word = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    let length = word(0)? as usize;
-    if length > bytes.len() || length < DATA || word(16)? != CN_IDX_PROC || word(20)? != CN_VAL_PROC {
+    if length < DATA || word(16)? != CN_IDX_PROC || word(20)? != CN_VAL_PROC {
         return None;
     }
     let data = |index: usize| word(DATA + 4 * index);
@@ -106,7 +107,7 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Message> {
     Some(Message { cpu: word(RECORD + 4)?, sequence: word(SEQUENCE as usize)?, time, what })
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(super) fn encode(cpu: u32, sequence: u32, time: u64, what: u32, data: &[u32]) -> Vec<u8> {
     let mut bytes = vec![0; DATA];
     bytes[16..20].copy_from_slice(&CN_IDX_PROC.to_ne_bytes());
@@ -147,6 +148,16 @@ mod tests {
         );
         assert_eq!(what(&encode(0, 0, 0, PROC_EVENT_COMM, &[10, 10])), What::Renamed { thread: 10 });
         assert_eq!(what(&encode(0, 0, 0, 4, &[10, 10])), What::Other);
+    }
+
+    #[test]
+    fn what_follows_a_message_is_none_of_it() {
+        let mut bytes = encode(0, 0, 0, PROC_EVENT_EXIT, &[21, 10, 0x2a00, 0, 0, 5]);
+        let short = DATA + 12;
+        bytes[..4].copy_from_slice(&(short as u32).to_ne_bytes());
+        let change = Change::Exit { process: 10, thread: 21, status: Some(0x2a00), parent: 0 };
+        assert_eq!(what(&bytes), What::Change(change));
+        assert_eq!(parse(&bytes), parse(&bytes[..short]));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Linux.
 
 mod cn_proc;
+#[cfg(any(test, fuzzing))]
+mod cn_proc_model;
 #[cfg(test)]
 mod cn_proc_tests;
 mod loss;
@@ -8,6 +10,8 @@ mod marker;
 mod message;
 mod netlink;
 mod procfs;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 mod syscall;
 
 pub(crate) use syscall::{monotonic, thread_id};

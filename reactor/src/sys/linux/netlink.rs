@@ -57,6 +57,12 @@ impl Socket {
         Ok(Self { fd, farewell: None })
     }
 
+    /// One whose datagrams are what somebody writes at the other end of `fd`.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn of(fd: OwnedFd) -> Self {
+        Self { fd, farewell: None }
+    }
+
     /// What is sent before the socket is closed.
     pub(super) fn say_when_dropped(&mut self, farewell: Vec<u8>) {
         self.farewell = Some(farewell);
