@@ -3,8 +3,9 @@
 //! - `overhead`: what watching costs in processor time, against watching less and against other programs.
 //! - `latency`: how long after a child's end its parent knows.
 //! - `idle`: how often a watcher wakes while there is nothing to see.
+//! - `locks`: what lock guards a note, by six small variants of notes and queues; nothing is watched.
 //!
-//! Each starts itself again for the parts that have to be processes of their own, with a role as the first
+//! The first two start itself again for the parts that have to be processes of their own, with a role as the first
 //! argument ([`options::role`]).
 
 pub mod account;
