@@ -4,8 +4,9 @@
 //! - `latency`: how long after a child's end its parent knows.
 //! - `queue`: what a queue costs by itself, against a channel.
 //! - `idle`: how often a watcher wakes while there is nothing to see.
+//! - `locks`: what lock guards a note, by six small variants of notes and queues; nothing is watched.
 //!
-//! Each starts itself again for the parts that have to be processes of their own, with a role as the first
+//! The first two start itself again for the parts that have to be processes of their own, with a role as the first
 //! argument ([`options::role`]).
 
 pub mod account;

@@ -11,7 +11,12 @@ pub struct Table {
 impl Table {
     /// One with these headings.
     pub fn new<const N: usize>(headings: [&str; N]) -> Self {
-        Self { rows: vec![headings.map(str::to_owned).to_vec()] }
+        Self::of(headings)
+    }
+
+    /// One with as many headings as there are.
+    pub fn of<'a>(headings: impl IntoIterator<Item = &'a str>) -> Self {
+        Self { rows: vec![headings.into_iter().map(str::to_owned).collect()] }
     }
 
     /// Adds a row.
