@@ -240,3 +240,15 @@ fn registrations_name_births_and_end_when_dropped() {
         Err(QueueError::Change { error: ChangeError::NoSuchProcess { ident: 4242 }, .. })
     ));
 }
+
+/// Random changes found that its deletion was counted as that of an event.
+#[test]
+fn c19_a_note_that_ended_with_nothing_to_tell_can_be_deleted() {
+    let (queue, script) = bench();
+    add(&queue, 100, 0);
+    script.exit(100, 0);
+    queue.reactor().turn();
+    assert_eq!((queue.stats().notes, queue.stats().ready), (1, 0));
+    queue.kevent(&[Kevent::process(100, EV_DELETE, 0)], &mut [], NOW).unwrap();
+    assert_eq!((queue.stats().notes, queue.stats().ready), (0, 0));
+}

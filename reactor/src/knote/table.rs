@@ -48,6 +48,8 @@ struct Note {
     /// The next note on the same pid, of an older birth or of the other role.
     older: u32,
     links: Links,
+    /// Counted among those that have something to say.
+    tells: bool,
 }
 
 /// What a scan hands out.
@@ -207,7 +209,7 @@ impl Notes {
         let older = self.by_pid.get(&pid).copied().unwrap_or(NONE);
         let unread = role == Role::Child;
         let body = Body::Process { pid, role, own: false, unread, birth: id.birth(), parent, state };
-        let note = Note { serial, udata, body, older, links: Links::default() };
+        let note = Note { serial, udata, body, older, links: Links::default(), tells: false };
         let slot = self.slots.insert(note) as u32;
         self.by_pid.insert(pid, slot);
         self.unread += usize::from(unread);
@@ -217,7 +219,7 @@ impl Notes {
 
     pub(crate) fn insert_user(&mut self, ident: u64, udata: u64, user: User) -> u32 {
         let body = Body::User { ident, user };
-        let note = Note { serial: 0, udata, body, older: NONE, links: Links::default() };
+        let note = Note { serial: 0, udata, body, older: NONE, links: Links::default(), tells: false };
         let slot = self.slots.insert(note) as u32;
         self.by_ident.insert(ident, slot);
         self.relist(slot);
@@ -396,13 +398,14 @@ impl Notes {
     fn list(&mut self, slot: u32) -> bool {
         self.ready.push(&mut self.slots, slot, links);
         let tells = !self.is_silent(slot);
+        self.slots[slot as usize].tells = tells;
         self.telling += usize::from(tells);
         tells
     }
 
-    /// While a note is listed it never comes to have more or less to say than something or nothing.
     fn unlist(&mut self, slot: u32) {
-        self.telling -= usize::from(!self.is_silent(slot));
+        // As it was when it was listed: it may be gone by now, and was silent then.
+        self.telling -= usize::from(std::mem::take(&mut self.slots[slot as usize].tells));
         self.ready.remove(&mut self.slots, slot, links);
     }
 }

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+mod changes;
 mod world;
 
 /// Steps as `world.rs` reads them, those that make processes more often than those that end them.
@@ -14,5 +15,14 @@ proptest! {
     #[test]
     fn k7_k8_k11_of_any_script(script in script()) {
         world::run(script.as_bytes());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn changes_of_any_kind(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        changes::run(&bytes);
     }
 }
