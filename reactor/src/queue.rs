@@ -31,7 +31,7 @@ pub struct QueueOptions {
     /// default.
     pub max_notes: usize,
     /// Notes whose process has ended, and notes that tell of a child, that wait to be read. While there are so many, children are
-    /// not tracked, and NOTE_TRACKERR says so (C30). 262,144 by default, which take about 40 MB.
+    /// not tracked, and NOTE_TRACKERR says so (C30). 262,144 by default, which take about 25 MB.
     pub max_unread: usize,
 }
 
