@@ -370,6 +370,8 @@ impl Queue {
         }
         if !awaited.is_empty() {
             tracing::warn!(pids = ?awaited, "gone from the process list, and no record of their end came");
+            // Not by every call anew.
+            queue.lock().notes.disown(&awaited);
         }
         !gone.is_empty()
     }

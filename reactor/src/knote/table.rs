@@ -75,7 +75,7 @@ pub(crate) struct Notes {
     telling: usize,
     /// Notes of the dead, and notes that tell of children: they wait for nothing but a reader.
     unread: usize,
-    /// Notes on living children of this program's that ask for NOTE_EXIT or once did.
+    /// Notes on living children of this program's, but for those whose records did not come.
     own: FxHashSet<u32>,
 }
 
@@ -254,6 +254,18 @@ impl Notes {
             Body::User { .. } => unreachable!("a note on a process"),
         };
         self.own.iter().map(pid).collect()
+    }
+
+    /// The ends of these children are awaited no more.
+    pub(crate) fn disown(&mut self, pids: &[u32]) {
+        let Self { slots, own, .. } = self;
+        own.retain(|&slot| match &mut slots[slot as usize].body {
+            Body::Process { pid, own, .. } if pids.contains(pid) => {
+                *own = false;
+                false
+            }
+            _ => true,
+        });
     }
 
     /// One step of a note on a process. True if it has become ready to say something.
