@@ -319,7 +319,12 @@ impl Queue {
         let deadline = timeout.map(|timeout| Instant::now().checked_add(timeout));
         // So late that it will not be.
         let deadline = deadline.flatten();
-        if queue.lock().notes.telling() < most {
+        let enough = queue.lock().notes.telling() >= most;
+        if enough {
+            // The source is drained all the same: a user event may stay ready for ever, and the kernel's buffer is finite. Not
+            // waiting for others who are at it.
+            shared.turn();
+        } else {
             shared.pump();
         }
         let mut count = self.owner.scan(most, &mut tell)?;
