@@ -438,7 +438,8 @@ impl Drop for Owner {
 }
 
 /// Reads a queue from a task. It does not drive the reactor: somebody calls [`Reactor::turn`] when its descriptor polls readable, or
-/// a [`Guard`](crate::Guard) does. Dropping it passes on to others what it was woken for.
+/// a [`Guard`](crate::Guard) does. Dropping it passes on to others what it was woken for. One that was pending and is kept without being
+/// polled is in the way of others: it may be the one that is woken.
 #[derive(Debug)]
 pub struct QueueWaiter {
     queue: Queue,
@@ -468,6 +469,9 @@ impl QueueWaiter {
                 count += 1;
             })?;
             if taken > 0 {
+                // Busy with these from here on: what comes now is for others who wait.
+                let heir = owner.queue.lock().leaves(&self.slot);
+                heir.iter().for_each(|waiter| waiter.wake());
                 return Poll::Ready(Ok(taken));
             }
             self.slot.register(cx.waker());
