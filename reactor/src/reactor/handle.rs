@@ -113,7 +113,8 @@ impl Shared {
         }
     }
 
-    fn run(&self, turn: &mut Turn) -> bool {
+    /// One turn, counted. True if there is more to do than a turn takes.
+    pub(crate) fn run(&self, turn: &mut Turn) -> bool {
         self.turns.fetch_add(1, Ordering::Relaxed);
         self.unfinished.store(true, Ordering::Release);
         let more = turn.run(self);
