@@ -94,13 +94,8 @@ impl Turn {
             Err(PopulateError::Census(error)) => {
                 tracing::error!(%error, "the process list could not be read after a loss; to be tried again");
                 self.repair_due = true;
-                let contested = {
-                    let mut state = shared.state.lock();
-                    meanwhile.iter().for_each(|stamped| state.apply(stamped, None));
-                    state.news(&mut self.wakes);
-                    std::mem::take(&mut state.contested)
-                };
-                self.resolve(shared, contested);
+                let apply = |state: &mut State, stamped: &Stamped| state.apply(stamped, None);
+                self.apply_and_resolve(shared, meanwhile.iter(), apply);
                 return Ok(());
             }
         }
@@ -157,8 +152,30 @@ impl Turn {
                 }
                 Change::Thread { .. } | Change::Exec { .. } => {}
             }
-            shared.state.lock().apply(stamped, None);
+            self.apply_and_resolve(shared, std::iter::once(stamped), |state, stamped| {
+                state.apply(stamped, None)
+            });
         }
+    }
+
+    /// Applies what was collected, and where threads ended at odds asks the system before anything is told that came after.
+    fn apply_and_resolve<'a>(
+        &mut self,
+        shared: &Shared,
+        changes: impl Iterator<Item = &'a Stamped>,
+        apply: impl Fn(&mut State, &Stamped),
+    ) {
+        let mut state = shared.state.lock();
+        for stamped in changes {
+            apply(&mut state, stamped);
+            if !state.contested.is_empty() {
+                let contested = std::mem::take(&mut state.contested);
+                drop(state);
+                self.resolve(shared, contested);
+                state = shared.state.lock();
+            }
+        }
+        state.news(&mut self.wakes);
     }
 
     /// Some thread of `id` has ended, and it may have others that nobody saw. `rest` begins with that exit.
@@ -318,7 +335,7 @@ impl Turn {
         if !found.is_empty() && !self.overrun {
             self.collect_quietly(&mut after);
         }
-        let contested = {
+        {
             let mut state = shared.state.lock();
             for (id, track, reading) in found {
                 let replaced = || replaced(id.pid(), meanwhile).or_else(|| replaced(id.pid(), &after));
@@ -332,12 +349,9 @@ impl Turn {
                     state.found(slot, &track, time, &SharedMetadata::new(metadata));
                 }
             }
-            for stamped in meanwhile.iter().chain(&after) {
-                apply_to_list(&mut state, list, stamped);
-            }
-            std::mem::take(&mut state.contested)
-        };
-        self.resolve(shared, contested);
+        }
+        let apply = |state: &mut State, stamped: &Stamped| apply_to_list(state, list, stamped);
+        self.apply_and_resolve(shared, meanwhile.iter().chain(&after), apply);
     }
 
     fn collect_quietly(&mut self, out: &mut Vec<Stamped>) {
