@@ -77,6 +77,7 @@ pub enum NoticeKind {
 pub struct Registration {
     queue: Queue,
     key: NoteKey,
+    hold: u32,
     id: ProcId,
     interest: Interest,
     token: u64,
@@ -89,7 +90,7 @@ impl Queue {
     /// zombie's end (C4).
     ///
     /// A process that the queue watches already, perhaps as a child that is tracked, is taken over with what has not been read
-    /// (C7).
+    /// (C7). An older `Registration` of it has no say any more, and ends nothing when it is dropped.
     ///
     /// # Errors
     /// [`QueueError::Change`]: no such process (ESRCH, C3), it may not be followed (C5), or the queue is full (ENOMEM, C17).
@@ -101,7 +102,8 @@ impl Queue {
             // Without EV_DELETE there is a note afterwards.
             self.add(request)?.note.ok_or(ChangeError::NoSuchNote)
         })?;
-        Ok(Registration { queue: self.clone(), key, id, interest, token, kept: false })
+        let hold = self.hold(key);
+        Ok(Registration { queue: self.clone(), key, hold, id, interest, token, kept: false })
     }
 
     /// Makes a user event that [`trigger`](Queue::trigger) sets off, once for any number of triggers before it is read.
@@ -175,7 +177,8 @@ impl Registration {
     /// Asks for something else from now on. What was collected stays (C7).
     ///
     /// # Errors
-    /// ENOENT after the process's last notice has been read; else as for [`Queue::kevent`].
+    /// ENOENT after the process's last notice has been read, or when another registration of it has taken over; else as for
+    /// [`Queue::kevent`].
     pub fn set_interest(&mut self, interest: Interest) -> Result<(), QueueError> {
         self.change(0, interest)?;
         self.interest = interest;
@@ -206,7 +209,7 @@ impl Registration {
     /// Each change restates what is asked for, for it would be replaced (C7).
     fn change(&self, flags: u16, interest: Interest) -> Result<(), QueueError> {
         let change = Kevent::process(self.id.pid(), flags, interest.bits()).with_udata(self.token);
-        self.queue.one(&change, |request| self.queue.modify(request, self.key))
+        self.queue.one(&change, |request| self.queue.modify(request, self.key, self.hold))
     }
 }
 

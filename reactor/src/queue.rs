@@ -263,10 +263,16 @@ impl Queue {
         })
     }
 
-    /// A change without `EV_ADD` of a certain note.
-    pub(crate) fn modify(&self, request: &Request, key: NoteKey) -> Result<(), ChangeError> {
+    /// A handle takes a note, from whichever had it. Nothing to be taken if it is gone already.
+    pub(crate) fn hold(&self, key: NoteKey) -> u32 {
+        let mut inbox = self.owner.queue.lock();
+        inbox.notes.find(key.slot, key.serial).map_or(0, |slot| inbox.notes.hold(slot))
+    }
+
+    /// A change without `EV_ADD` of the note that a handle took at `hold`.
+    pub(crate) fn modify(&self, request: &Request, key: NoteKey, hold: u32) -> Result<(), ChangeError> {
         let Owner { shared, queue, .. } = &*self.owner;
-        let news = request.process(&shared.state, queue, Some(key))?;
+        let news = request.process(&shared.state, queue, Some((key, hold)))?;
         news.iter().for_each(|waiter| waiter.wake());
         Ok(())
     }

@@ -123,19 +123,22 @@ impl Request {
         Ok((if news { inbox.next_waiter() } else { None }, false))
     }
 
-    /// A change without `EV_ADD` of a note on a process: of the one that the pid names, or of that which `key` does.
+    /// A change without `EV_ADD` of a note on a process: of the one that the pid names, or of that which a handle has.
     pub(crate) fn process(
         &self,
         state: &Mutex<State>,
         queue: &QueueShared,
-        key: Option<NoteKey>,
+        held: Option<(NoteKey, u32)>,
     ) -> Result<Option<Arc<WakeSlot>>, ChangeError> {
         let pid = self.pid()?;
         // Only a deletion has anything to do with the process's list.
         let mut state = self.deletes().then(|| state.lock());
         let mut inbox = queue.open()?;
-        let slot = match key {
-            Some(key) => inbox.notes.find(key.slot, key.serial),
+        let slot = match held {
+            Some((key, hold)) => {
+                let slot = inbox.notes.find(key.slot, key.serial);
+                slot.filter(|slot| inbox.notes.is_held(*slot, hold))
+            }
             None => inbox.notes.named(pid),
         };
         let slot = slot.ok_or(ChangeError::NoSuchNote)?;

@@ -47,6 +47,8 @@ struct Note {
     body: Body,
     /// The next note on the same pid, of an older birth or of the other role.
     older: u32,
+    /// How often a handle has taken it: the last one has it.
+    holds: u32,
     links: Links,
     /// Counted among those that have something to say.
     tells: bool,
@@ -108,6 +110,18 @@ impl Notes {
     /// A key of this table's; none if its note is gone.
     pub(crate) fn find(&self, slot: u32, serial: u64) -> Option<u32> {
         self.slots.get(slot as usize).filter(|note| note.serial == serial).map(|_| slot)
+    }
+
+    /// A handle takes the note, from whichever had it. Returns what it proves that by.
+    pub(crate) fn hold(&mut self, slot: u32) -> u32 {
+        let note = &mut self.slots[slot as usize];
+        note.holds = note.holds.wrapping_add(1);
+        note.holds
+    }
+
+    /// Whether it is still the handle's that took it at `hold`.
+    pub(crate) fn is_held(&self, slot: u32, hold: u32) -> bool {
+        self.slots[slot as usize].holds == hold
     }
 
     /// The process that a note is on.
@@ -209,7 +223,7 @@ impl Notes {
         let older = self.by_pid.get(&pid).copied().unwrap_or(NONE);
         let unread = role == Role::Child;
         let body = Body::Process { pid, role, own: false, unread, birth: id.birth(), parent, state };
-        let note = Note { serial, udata, body, older, links: Links::default(), tells: false };
+        let note = Note { serial, udata, body, older, holds: 0, links: Links::default(), tells: false };
         let slot = self.slots.insert(note) as u32;
         self.by_pid.insert(pid, slot);
         self.unread += usize::from(unread);
@@ -219,7 +233,7 @@ impl Notes {
 
     pub(crate) fn insert_user(&mut self, ident: u64, udata: u64, user: User) -> u32 {
         let body = Body::User { ident, user };
-        let note = Note { serial: 0, udata, body, older: NONE, links: Links::default(), tells: false };
+        let note = Note { serial: 0, udata, body, older: NONE, holds: 0, links: Links::default(), tells: false };
         let slot = self.slots.insert(note) as u32;
         self.by_ident.insert(ident, slot);
         self.relist(slot);
