@@ -17,13 +17,14 @@ use crate::sync::Arc;
 pub(crate) struct Queues {
     slots: Slab<Arc<QueueShared>>,
     serials: u64,
+    failed: bool,
     /// To be woken when no lock is held.
     woken: Vec<Arc<WakeSlot>>,
 }
 
 impl Queues {
     pub(crate) fn new() -> Self {
-        Self { slots: Slab::new(), serials: 0, woken: Vec::new() }
+        Self { slots: Slab::new(), serials: 0, failed: false, woken: Vec::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -33,7 +34,10 @@ impl Queues {
     pub(crate) fn open(&mut self, options: QueueOptions) -> Arc<QueueShared> {
         let entry = self.slots.vacant_entry();
         let place = u32::try_from(entry.key()).expect("fewer queues than 2^32");
-        Arc::clone(entry.insert(Arc::new(QueueShared::new(place, options))))
+        let queue = Arc::clone(entry.insert(Arc::new(QueueShared::new(place, options))));
+        // The source may have failed since the caller looked.
+        queue.lock().failed = self.failed;
+        queue
     }
 
     /// The keys of its notes find nothing from here on. Dropped by the caller where no lock is held.
@@ -96,6 +100,7 @@ impl Queues {
 
     /// The source failed: nobody waits for more.
     pub(crate) fn failed(&mut self) {
+        self.failed = true;
         for (_, queue) in &self.slots {
             self.woken.extend(queue.lock().fail());
         }
@@ -114,5 +119,21 @@ impl Queues {
             }
             true
         });
+    }
+}
+
+#[cfg(all(test, not(proc_reactor_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_after_the_source_failed_waits_for_nothing() {
+        let mut queues = Queues::new();
+        let before = queues.open(QueueOptions::default());
+        queues.failed();
+        let after = queues.open(QueueOptions::default());
+        let waiter = Arc::new(WakeSlot::new());
+        assert!(!before.lock().waits(&waiter));
+        assert!(!after.lock().waits(&waiter));
     }
 }
