@@ -134,9 +134,13 @@ impl Reactor {
     /// A new queue over this reactor's source.
     ///
     /// # Errors
-    /// The source has failed, or there are no descriptors.
+    /// The source has failed, there are no descriptors, or this is a fork of the process that made the reactor.
     pub fn queue(&self, options: QueueOptions) -> Result<Queue, QueueError> {
         let shared = Arc::clone(&self.shared);
+        // In a fork it would take the records from under whoever made it (C34).
+        if std::process::id() != shared.maker {
+            return Err(QueueError::Forked { maker: shared.maker });
+        }
         shared.source_error().map_or(Ok(()), |error| Err(QueueError::Source(error)))?;
         let bell = shared.bell().map_err(QueueError::Descriptors)?;
         let queue = shared.state.lock().queues.open(options);
@@ -185,8 +189,12 @@ impl Queue {
         }
     }
 
-    /// What it holds. 0 notes when all processes are gone and all events have been read (C40).
+    /// What it holds. 0 notes when all processes are gone and all events have been read (C40); 0 of everything in a fork, which has no
+    /// queue (C34).
     pub fn stats(&self) -> QueueStats {
+        if self.owner.check().is_err() {
+            return QueueStats { notes: 0, ready: 0, unread: 0 };
+        }
         let inbox = self.owner.queue.lock();
         let notes = &inbox.notes;
         QueueStats { notes: notes.len(), ready: notes.telling(), unread: notes.unread() }

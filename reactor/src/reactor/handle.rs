@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     bell: Mutex<Option<std::sync::Arc<Bell>>>,
     /// The source's, kept open as long as anybody may poll it.
     fd: OwnedFd,
+    /// Who made it: no fork of that one can use it.
+    pub(crate) maker: u32,
     name: &'static str,
     capabilities: Capabilities,
 }
@@ -209,6 +211,7 @@ impl Reactor {
             lead: Lead::default(),
             bell: Mutex::new(None),
             fd,
+            maker: me,
             name,
             capabilities,
         };
