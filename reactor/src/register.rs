@@ -130,7 +130,7 @@ impl Request {
         queue: &QueueShared,
         held: Option<(NoteKey, u32)>,
     ) -> Result<Option<Arc<WakeSlot>>, ChangeError> {
-        let pid = self.pid()?;
+        let pid = self.pid().map_err(|_| ChangeError::NoSuchNote)?;
         // Only a deletion has anything to do with the process's list.
         let mut state = self.deletes().then(|| state.lock());
         let mut inbox = queue.open()?;
