@@ -10,10 +10,16 @@ pub(crate) struct Pids {
     pages: Vec<Option<Page>>,
 }
 
-#[derive(Debug)]
 struct Page {
     slots: Box<[u32; PAGE]>,
     used: usize,
+}
+
+/// Its slots would fill screens.
+impl std::fmt::Debug for Page {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Page").field("used", &self.used).finish_non_exhaustive()
+    }
 }
 
 impl Pids {
