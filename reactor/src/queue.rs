@@ -155,7 +155,8 @@ impl Queue {
     /// * A change that fails, or has EV_RECEIPT, fills an entry with EV_ERROR and its errno or 0, and then nothing is waited for and
     ///   no event taken (C10).
     /// * With no room in `events` nothing is waited for.
-    /// * An exit that the caller has seen by wait(2) before is returned, also with a zero timeout (C41).
+    /// * An exit of a child that the caller has seen by wait(2) before is returned, also with a zero timeout (C41); where other events
+    ///   are ready, perhaps by a later call. Of a process that was given to the program when its parent ended this is not promised.
     /// * NOTE_EXIT may come before the zombie can be reaped: wait for it, do not poll once (C21).
     ///
     /// Unlike kevent(2) it is not ended by a signal (C36). To end it from elsewhere, trigger a user event or
