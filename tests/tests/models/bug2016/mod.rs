@@ -12,7 +12,7 @@ mod steps;
 
 use stateright::{Checker, Model, Property};
 
-use crate::algorithm::{Algorithm, Fault};
+use crate::algorithm::{Algorithm, Fault, Found};
 use state::{Delete, EXEC, Exit, Reap, Scan, State, Thread};
 
 /// An algorithm in its scenario, searched for one fault.
@@ -75,15 +75,6 @@ impl Model for Scenario {
             fault => !state.has(fault),
         })]
     }
-}
-
-/// What a search came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
-    /// After this many steps.
-    Yes { steps: usize },
-    /// In no reachable state; there are this many.
-    No { states: usize },
 }
 
 /// Searches one algorithm for one fault, to the end.
