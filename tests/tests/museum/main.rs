@@ -19,7 +19,9 @@ mod known;
 mod ours;
 
 mod bench;
-mod freebsd;
+mod freebsd_events;
+mod freebsd_lists;
+mod gate;
 mod interleave;
 mod libuv;
 mod others;

@@ -2,14 +2,17 @@
 
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::thread;
 
 use proc_reactor::flags::*;
-use proc_reactor::{Kevent, Queue, Turned};
+use proc_reactor::source::sim::scripted;
+use proc_reactor::{Change, Kevent, Queue, QueueOptions, Reactor, Source, Turned};
 
 use crate::bench::{
     NOW, ROOT, add, at_once, change, exits, kernel_queue, read, read_until, row, scripted_queue,
 };
+use crate::gate::Gate;
 use crate::interleave::search;
 
 /// mio #172, #265, #267, #911: events that had been fetched before a deregistration were handled after it, by a number that was
@@ -73,7 +76,38 @@ fn stale_token_after_deregistration() {
     }
     assert_eq!(queue.stats().notes, 0);
     assert!(told >= 1_500, "each that goes with its first event is told: {told}");
-    row("stale token (mio #172, #265, #267, #911)", before, "3,000 slots used again while an end is applied");
+    a_stale_key_finds_nothing();
+    let ours = "3,000 slots used again while an end is applied, and one for sure between its halves";
+    row("stale token (mio #172, #265, #267, #911)", before, ours);
+}
+
+/// The same with the turn held up where it has the key and not the lock.
+fn a_stale_key_finds_nothing() {
+    const PID: u32 = 300;
+    let (inner, script) = scripted().expect("two descriptors");
+    let (entered, enters) = channel();
+    let (goes, go) = channel();
+    let source: Box<dyn Source> = Box::new(Gate { inner, pid: PID, entered, go });
+    let reactor = Reactor::new(source).expect("a reactor");
+    let queue = reactor.queue(QueueOptions::default()).expect("a queue");
+    script.fork(ROOT, PID);
+    add(&queue, PID, NOTE_EXIT, 1);
+    // Its threads end differently, so that the system is asked how it ended.
+    let end = |thread, status| Change::Exit { process: PID, thread, status: Some(status), parent: ROOT };
+    script.change(Change::Thread { process: PID, thread: PID + 1 });
+    script.change(end(PID + 1, 0x100)).change(end(PID, 0));
+    thread::scope(|scope| {
+        let turn = scope.spawn(|| reactor.turn());
+        enters.recv().expect("the turn asks");
+        assert_eq!(change(&queue, PID, EV_DELETE, 0, 0), 0);
+        // Takes the slot, and no turn.
+        queue.kevent(&[Kevent::user(5, EV_ADD | EV_CLEAR, 0)], &mut [], NOW).unwrap();
+        goes.send(()).unwrap();
+        turn.join().expect("the key finds nothing");
+    });
+    assert_eq!(read(&queue), []);
+    queue.kevent(&[Kevent::user(5, 0, NOTE_TRIGGER)], &mut [], NOW).unwrap();
+    assert_eq!(read(&queue).len(), 1);
 }
 
 /// libkqueue: a timer fired and its thread went by the pointer to a note that was being deleted.
@@ -183,7 +217,7 @@ fn zombies(spawns: u32) {
     let before = search(State::default(), &[process, spawner, reaper], |s, stands| stands && !s.reaped);
     let Some(queue) = kernel_queue() else { return };
     // Waited for at their event and not otherwise, by another thread than that which spawns.
-    let (sender, spawned) = std::sync::mpsc::channel::<std::process::Child>();
+    let (sender, spawned) = channel::<std::process::Child>();
     let reaped = thread::scope(|scope| {
         let queue = &queue;
         let reaper = scope.spawn(move || {
