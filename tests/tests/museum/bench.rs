@@ -1,7 +1,7 @@
 //! What the halves about ours share: a queue over a script or over the kernel, and the line that is printed.
 
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use proc_reactor::flags::*;
@@ -97,6 +97,15 @@ pub(crate) fn until_zombie(child: &Child) {
         }
         assert!(begun.elapsed() < LONG, "it does not end: {stat}");
         std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// Says so when it goes, also by a panic: threads that go on until then would be waited for for ever.
+pub(crate) struct Done<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

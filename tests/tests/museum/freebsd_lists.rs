@@ -7,7 +7,9 @@ use proc_reactor::flags::*;
 use proc_reactor::{QueueOptions, Turned};
 
 use crate::algorithm::{ALL_FAULTS, Fault, Found};
-use crate::bench::{ALL, NOW, ROOT, add, at_once, change, exits, read, read_until, row, scripted_queue};
+use crate::bench::{
+    ALL, Done, NOW, ROOT, add, at_once, change, exits, read, read_until, row, scripted_queue,
+};
 use crate::interleave::search;
 use crate::known::{RACE, REPORT};
 use crate::ours::Mutant;
@@ -172,11 +174,12 @@ fn fork_leaves_flux_before_it_holds_the_list() {
             }
             all
         });
+        let going = Done(&done);
         for pid in 1_000..1_000 + CHILDREN {
             script.fork(ROOT, pid).exit(pid, 0);
             queue.reactor().turn();
         }
-        done.store(true, Ordering::Relaxed);
+        drop(going);
         reader.join().unwrap()
     });
     // The note is there now; so there is one at least.
@@ -305,6 +308,7 @@ fn flags_lost_at_a_fork() {
                 })
             })
             .collect();
+        let going = Done(&done);
         for pid in 1_000..1_000 + PROCESSES {
             script.fork(ROOT, pid);
             add(&queue, pid, NOTE_FORK | NOTE_EXEC | NOTE_EXIT, 1);
@@ -314,7 +318,7 @@ fn flags_lost_at_a_fork() {
         }
         queue.kevent(&[], &mut [], NOW).unwrap();
         while queue.reactor().turn() == Turned::More {}
-        done.store(true, Ordering::Relaxed);
+        drop(going);
         readers.into_iter().flat_map(|reader| reader.join().unwrap()).collect::<Vec<_>>()
     });
     while let more @ [_, ..] = &read(&queue)[..] {

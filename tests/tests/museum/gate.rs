@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::mpsc::{Receiver, Sender};
 
+use crate::bench::LONG;
 use proc_reactor::source::sim::SimSource;
 use proc_reactor::source::{Drained, Living, Reading};
 use proc_reactor::{Capabilities, Loss, Source, SourceError, Stamped};
@@ -47,7 +48,7 @@ impl Source for Gate {
         if pid == self.pid {
             let _ = self.entered.send(());
             // Where the test has failed there is nobody to say so.
-            let _ = self.go.recv();
+            let _ = self.go.recv_timeout(LONG);
         }
         self.inner.look(pid)
     }

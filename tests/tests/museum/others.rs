@@ -10,7 +10,7 @@ use proc_reactor::source::sim::scripted;
 use proc_reactor::{Change, Kevent, Queue, QueueOptions, Reactor, Source, Turned};
 
 use crate::bench::{
-    NOW, ROOT, add, at_once, change, exits, kernel_queue, read, read_until, row, scripted_queue,
+    Done, LONG, NOW, ROOT, add, at_once, change, exits, kernel_queue, read, read_until, row, scripted_queue,
 };
 use crate::gate::Gate;
 use crate::interleave::search;
@@ -98,7 +98,7 @@ fn a_stale_key_finds_nothing() {
     script.change(end(PID + 1, 0x100)).change(end(PID, 0));
     thread::scope(|scope| {
         let turn = scope.spawn(|| reactor.turn());
-        enters.recv().expect("the turn asks");
+        enters.recv_timeout(LONG).expect("the turn asks");
         assert_eq!(change(&queue, PID, EV_DELETE, 0, 0), 0);
         // Takes the slot, and no turn.
         queue.kevent(&[Kevent::user(5, EV_ADD | EV_CLEAR, 0)], &mut [], NOW).unwrap();
@@ -158,6 +158,7 @@ fn used_after_free_as_it_fires_during_deletion() {
             }
             count
         });
+        let going = Done(&done);
         for round in 0..ROUNDS {
             let pid = 1_000 + round as u32;
             assert!(fire(&queue, EV_ADD | EV_CLEAR, 0, 0));
@@ -167,7 +168,7 @@ fn used_after_free_as_it_fires_during_deletion() {
             change(&queue, pid, EV_DELETE, 0, 0);
             assert!(fire(&queue, EV_DELETE, 0, 0));
         }
-        done.store(true, Ordering::Relaxed);
+        drop(going);
         (timer.join().unwrap(), reader.join().unwrap())
     });
     assert!(read_all <= fired, "{read_all} events of {fired} triggers");
