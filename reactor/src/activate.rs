@@ -56,6 +56,11 @@ impl Queues {
         wakes.append(&mut self.woken);
     }
 
+    /// Whether some queue has still to tell of an end under this pid, or is being told of it.
+    pub(crate) fn is_unread(&self, pid: u32) -> bool {
+        self.slots.iter().any(|(_, queue)| queue.lock().notes.named(pid).is_some())
+    }
+
     /// Tells `input` to the notes of `list`.
     pub(crate) fn activate(&mut self, list: &mut NoteList, input: Input) {
         self.each(list, |inbox, _, slot| inbox.notes.step(slot, input));

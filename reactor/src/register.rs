@@ -166,7 +166,10 @@ impl Request {
         let attaching = notes.on(pid, ATTACHING);
         let there = match state.table.newest(pid) {
             Some(process) => attaching.or_else(|| notes.on(pid, state.table.get(process).id.birth())),
-            None => attaching.or_else(|| notes.ended(pid)),
+            None => {
+                let ended = notes.ended(pid).filter(|&slot| state.table.ends.is_last(notes.id(slot)));
+                attaching.or(ended)
+            }
         };
         if let Some(slot) = there {
             let key = NoteKey { queue: queue.place(), slot, serial: notes.serial(slot) };
@@ -226,6 +229,7 @@ impl Request {
                 let id = state.table.number(pid);
                 inbox.notes.bind(slot, id.birth(), false);
                 let status = status.map_or(-1, i64::from);
+                state.table.ends.put(id);
                 (id, inbox.notes.step(slot, Input::AttachedTooLate(status)))
             }
             None => {

@@ -252,3 +252,17 @@ fn c19_a_note_that_ended_with_nothing_to_tell_can_be_deleted() {
     queue.kevent(&[Kevent::process(100, EV_DELETE, 0)], &mut [], NOW).unwrap();
     assert_eq!((queue.stats().notes, queue.stats().ready), (0, 0));
 }
+
+/// The pid of a process whose end is unread is used again, and the new one ends before anybody asks for it: its zombie answers
+/// (C4), and the old one's note stays the old one's (C8).
+#[test]
+fn c8_a_zombie_is_not_taken_for_the_last_owner_of_its_pid() {
+    let (queue, script) = bench();
+    script.fork(100, 200);
+    queue.kevent(&[Kevent::process(200, EV_ADD, NOTE_EXIT).with_udata(1)], &mut [], NOW).unwrap();
+    script.exit(200, 0x100).fork(100, 200).exit(200, 0x200);
+    script.list(Living { pid: 200, parent: 100, start: 5_000, threads: vec![], status: Some(0x200) });
+    queue.kevent(&[Kevent::process(200, EV_ADD, NOTE_EXIT).with_udata(2)], &mut [], NOW).unwrap();
+    let told: Vec<_> = read(&queue).iter().map(|event| (event.udata, event.data)).collect();
+    assert_eq!(told, [(1, 0x100), (2, 0x200)]);
+}

@@ -9,6 +9,7 @@ use slab::Slab;
 
 use crate::ProcId;
 use crate::knote::list::NoteList;
+use crate::process::ends::Ends;
 use crate::process::pids::Pids;
 use crate::process::threads::Threads;
 use crate::process::track::TrackSet;
@@ -108,11 +109,12 @@ pub(crate) struct Table {
     /// The oldest living birth of each pid; later ones hang behind it.
     by_pid: Pids,
     births: u64,
+    pub(crate) ends: Ends,
 }
 
 impl Table {
     pub(crate) fn new() -> Self {
-        Self { slots: Slab::new(), by_pid: Pids::default(), births: 0 }
+        Self { slots: Slab::new(), by_pid: Pids::default(), births: 0, ends: Ends::new() }
     }
 
     /// A birth number for a process that is not in the table.
@@ -187,6 +189,7 @@ impl Table {
             statuses: Statuses::default(),
             next: None,
         };
+        self.ends.born(pid);
         let tail = self.newest(pid);
         let slot = self.slots.insert(process);
         match tail {

@@ -152,6 +152,7 @@ impl State {
     /// The source lost records.
     pub(crate) fn notes_of_loss(&mut self) {
         let Self { table, queues, .. } = self;
+        table.ends.forget();
         table.iter_mut().for_each(|(_, process)| queues.lost(&mut process.notes));
     }
 
@@ -195,6 +196,7 @@ impl State {
 
     /// Tells the end of a process that is out of the table.
     pub(crate) fn exit(&mut self, mut process: Process, status: ExitStatus, time: u64) {
+        self.remember(&process);
         self.queues
             .activate(&mut process.notes, Input::Exit(i64::from(status.to_wait_status().unwrap_or(-1))));
         let Some(track) = &process.track else { return };
@@ -205,6 +207,17 @@ impl State {
                 root.exited += 1;
             }
             self.roots.close_if_empty(key);
+        }
+    }
+
+    fn remember(&mut self, process: &Process) {
+        let Self { table, queues, .. } = self;
+        if process.notes.is_empty() || table.newest(process.id.pid()).is_some() {
+            return;
+        }
+        table.ends.put(process.id);
+        if table.ends.is_full() {
+            table.ends.retain(|pid| queues.is_unread(pid));
         }
     }
 

@@ -21,8 +21,35 @@ pub(crate) enum Fault {
     FreedNote,
     /// The process has ended, nothing is going on, and its end was not told and will not be.
     LostExit,
+    /// What happened to one process comes to the note of another, or who asks for one gets the note of another; also where they have
+    /// the same pid.
+    WrongBirth,
+    /// One note tells the end twice.
+    ToldTwice,
+    /// Somebody sleeps while there is something to be told, and nothing else is going on.
+    LostWake,
 }
 
+impl Fault {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::ReturnsWithLock => "ReturnsWithLock",
+            Self::SleepsWithLock => "SleepsWithLock",
+            Self::NullList => "NullList",
+            Self::NullLock => "NullLock",
+            Self::CopiesWithLock => "CopiesWithLock",
+            Self::Hang => "Hang",
+            Self::FreedList => "FreedList",
+            Self::FreedNote => "FreedNote",
+            Self::LostExit => "LostExit",
+            Self::WrongBirth => "WrongBirth",
+            Self::ToldTwice => "ToldTwice",
+            Self::LostWake => "LostWake",
+        }
+    }
+}
+
+/// Those that the algorithms of the kernels are searched for.
 pub(crate) const FAULTS: [Fault; 9] = [
     Fault::ReturnsWithLock,
     Fault::SleepsWithLock,
@@ -34,6 +61,31 @@ pub(crate) const FAULTS: [Fault; 9] = [
     Fault::FreedNote,
     Fault::LostExit,
 ];
+
+/// And those that there are besides in a model with births, several readers and sleep.
+pub(crate) const ALL_FAULTS: [Fault; 12] = [
+    Fault::ReturnsWithLock,
+    Fault::SleepsWithLock,
+    Fault::NullList,
+    Fault::NullLock,
+    Fault::CopiesWithLock,
+    Fault::Hang,
+    Fault::FreedList,
+    Fault::FreedNote,
+    Fault::LostExit,
+    Fault::WrongBirth,
+    Fault::ToldTwice,
+    Fault::LostWake,
+];
+
+/// What a search came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// After this many steps.
+    Yes { steps: usize },
+    /// In no reachable state; there are this many.
+    No { states: usize },
+}
 
 /// How a thread gets at the list's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,168 +1,11 @@
-//! The algorithm of the 2016 report, its fixes, and faulty versions of these, as a model: what each thread does between two
-//! moments when another may come in is one step, and a checker goes through every order of steps.
-//!
-//! One process is watched by one note of one queue, and an event of it (an exec) is there unread. Four threads: one reads
-//! events (`Scan`, kevent's second half), one is the process itself in its exit (`Exit`), one waits for it (`Reap`), and
-//! in some scenarios one takes the registration back (`Delete`). Two locks: the process's, which is also that of the
-//! list of its notes, and the queue's. What the report found wrong is the way to the first: through a pointer in the
-//! note to the list, and from there by the list's own pointer to a function.
+//! One step of each thread.
 
-use stateright::{Checker, Model, Property};
-
-use crate::algorithm::{Algorithm, Fault, Memory, Way};
-
-const EXEC: u8 = 1;
-const EXIT: u8 = 2;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Thread {
-    Scan,
-    Exit,
-    Reap,
-    Delete,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Scan {
-    /// At the beginning of the loop over what is queued.
-    Look,
-    /// Found nothing, and is asleep until something is queued.
-    Asleep,
-    /// Is to see whether the note has a list.
-    TestList,
-    /// Is to follow the pointer to the list.
-    FollowPointer,
-    /// Is to call the list's function.
-    CallLock,
-    /// Waits for the lock.
-    TakeLock,
-    AskFilter,
-    /// Is to write down what the filter said.
-    Settle {
-        got: bool,
-    },
-    Unlock {
-        got: bool,
-        last: bool,
-    },
-    /// Has an event for the program.
-    CopyOut,
-    Return,
-    /// Is to take the note away, which has had its last event.
-    Drop,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Exit {
-    TakeLock,
-    TakeQueue,
-    Mark,
-    ReleaseQueue,
-    Detach,
-    Unlock,
-    Done,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Reap {
-    Come,
-    Wait,
-    Unlock,
-    Destroy,
-    Done,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Delete {
-    TakeQueue,
-    Drop,
-    Done,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct State {
-    scan: Scan,
-    exit: Exit,
-    reap: Reap,
-    delete: Delete,
-    process_lock: Option<Thread>,
-    queue_lock: Option<Thread>,
-    /// The reader remembers that it locked the list.
-    remembers: bool,
-    /// The note's pointer to its list.
-    pointer: bool,
-    /// The note's pointer to the process.
-    process: bool,
-    /// What was collected and not read.
-    collected: u8,
-    last: bool,
-    /// On the queue, or thought to be so while it is read.
-    queued: bool,
-    linked: bool,
-    /// Somebody works on the note with no lock held.
-    in_flux: bool,
-    /// Who does is the reader.
-    scanned: bool,
-    note_freed: bool,
-    on_list: bool,
-    list_works: bool,
-    list_freed: bool,
-    process_gone: bool,
-    told: u8,
-    deleted: bool,
-    faults: u16,
-    /// A null pointer was followed: the kernel is no more.
-    crashed: bool,
-}
-
-impl State {
-    fn add(&mut self, fault: Fault) {
-        self.faults |= 1 << fault as u16;
-    }
-
-    pub(crate) fn has(&self, fault: Fault) -> bool {
-        self.faults & 1 << fault as u16 != 0
-    }
-}
-
-/// An algorithm in its scenario, searched for one fault.
-#[derive(Clone, Debug)]
-pub(crate) struct Scenario {
-    pub(crate) algorithm: Algorithm,
-    pub(crate) fault: Fault,
-}
+use super::Scenario;
+use super::state::{Delete, EXIT, Exit, Reap, Scan, State, Thread};
+use crate::algorithm::{Fault, Memory, Way};
 
 impl Scenario {
-    fn start(&self) -> State {
-        State {
-            scan: Scan::Look,
-            exit: Exit::TakeLock,
-            reap: Reap::Come,
-            delete: if self.algorithm.deletes { Delete::TakeQueue } else { Delete::Done },
-            process_lock: None,
-            queue_lock: None,
-            remembers: false,
-            pointer: true,
-            process: true,
-            collected: EXEC,
-            last: false,
-            queued: true,
-            linked: true,
-            in_flux: false,
-            scanned: false,
-            note_freed: false,
-            on_list: true,
-            list_works: true,
-            list_freed: false,
-            process_gone: false,
-            told: 0,
-            deleted: false,
-            faults: 0,
-            crashed: false,
-        }
-    }
-
-    fn step(&self, state: &State, thread: Thread) -> Option<State> {
+    pub(super) fn step(&self, state: &State, thread: Thread) -> Option<State> {
         if state.crashed {
             return None;
         }
@@ -467,7 +310,7 @@ impl Scenario {
         true
     }
 
-    fn is_lost(&self, state: &State) -> bool {
+    pub(super) fn is_lost(&self, state: &State) -> bool {
         // A deletion that is yet to come changes nothing about it.
         let stands = [Thread::Scan, Thread::Exit, Thread::Reap]
             .into_iter()
@@ -476,53 +319,7 @@ impl Scenario {
         stands && exited && !state.deleted && state.told & EXIT == 0
     }
 
-    fn threads(&self) -> [Thread; 4] {
+    pub(super) fn threads(&self) -> [Thread; 4] {
         [Thread::Scan, Thread::Exit, Thread::Reap, Thread::Delete]
-    }
-}
-
-impl Model for Scenario {
-    type State = State;
-    type Action = Thread;
-
-    fn init_states(&self) -> Vec<State> {
-        vec![self.start()]
-    }
-
-    fn actions(&self, state: &State, actions: &mut Vec<Thread>) {
-        actions.extend(self.threads().into_iter().filter(|thread| self.step(state, *thread).is_some()));
-    }
-
-    fn next_state(&self, state: &State, thread: Thread) -> Option<State> {
-        self.step(state, thread)
-    }
-
-    fn properties(&self) -> Vec<Property<Self>> {
-        vec![Property::always("is free of the fault", |model, state| match model.fault {
-            Fault::LostExit => !model.is_lost(state),
-            fault => !state.has(fault),
-        })]
-    }
-}
-
-/// What a search came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
-    /// After this many steps.
-    Yes { steps: usize },
-    /// In no reachable state; there are this many.
-    No { states: usize },
-}
-
-/// Searches one algorithm for one fault, to the end.
-pub(crate) fn search(algorithm: Algorithm, fault: Fault) -> (Found, Vec<String>) {
-    let checker = Scenario { algorithm, fault }.checker().spawn_bfs().join();
-    assert!(checker.is_done(), "the search did not end");
-    match checker.discoveries().into_values().next() {
-        Some(path) => {
-            let trace: Vec<_> = path.into_actions().iter().map(|thread| format!("{thread:?}")).collect();
-            (Found::Yes { steps: trace.len() }, trace)
-        }
-        None => (Found::No { states: checker.unique_state_count() }, Vec::new()),
     }
 }
