@@ -54,6 +54,8 @@ mod interest;
 mod kevent;
 mod knote;
 mod log;
+#[cfg(all(test, proc_reactor_loom))]
+mod loom_tests;
 mod process;
 mod queue;
 mod reactor;

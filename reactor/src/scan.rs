@@ -82,6 +82,12 @@ impl Inbox {
         true
     }
 
+    /// The same with a fault, for the checker to find: a waiter that does not look once more.
+    #[cfg(all(test, proc_reactor_loom))]
+    pub(crate) fn waits_unseen(&mut self, waiter: &Arc<WakeSlot>) {
+        self.waiters.push_back(Arc::clone(waiter));
+    }
+
     /// It waits no more. If it was woken for something that is still there, another is.
     pub(crate) fn leaves(&mut self, waiter: &Arc<WakeSlot>) -> Option<Arc<WakeSlot>> {
         self.waiters.retain(|other| !Arc::ptr_eq(other, waiter));
