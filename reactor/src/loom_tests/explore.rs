@@ -24,57 +24,64 @@ const REQUIRED: &[&str] = &[
     "lead x lead",
 ];
 
-/// A test for each scenario, with the executions that it took at a preemption bound of 2 (two threads take more without one).
+/// Of the preemptions in the long run: the search is exhaustive.
+const UNBOUNDED: Option<usize> = None;
+
+/// A test for each scenario, with the bound of the long run and the executions that it took at a bound of 2. Two threads are
+/// unbounded but where the baton, with its fences and the note that is left at it, is all that there would be to search.
 macro_rules! scenarios {
-    ($($test:ident: $name:literal, $threads:literal threads, $recorded:literal executions, $scenario:path;)*) => {
+    ($($test:ident: $name:literal, $bound:expr, $recorded:literal executions, $scenario:path;)*) => {
         const SCENARIOS: &[(&str, usize)] = &[$(($name, $recorded)),*];
 
         $(
             #[test]
             fn $test() {
-                explore($name, $threads, $recorded, $scenario);
+                explore($name, $bound, $recorded, $scenario);
             }
         )*
     };
 }
 
 scenarios! {
-    loom_turn_x_turn: "turn x turn", 2 threads, 86 executions, turn::turn_x_turn;
-    loom_turn_x_turn_x_turn: "turn x turn x turn", 3 threads, 1252 executions, turn::turn_x_turn_x_turn;
-    loom_turn_x_take: "turn x take", 2 threads, 33 executions, turn::turn_x_take;
-    loom_slot_x_poll: "slot x poll", 2 threads, 14 executions, turn::wake_x_poll;
-    loom_exit_x_read: "exit x read", 2 threads, 22 executions, turn::exit_x_read;
-    loom_fork_x_unsubscribe: "fork x unsubscribe", 2 threads, 16 executions, turn::fork_x_unsubscribe;
-    loom_claim_x_turn: "claim x turn", 2 threads, 33 executions, turn::claim_x_turn;
-    loom_attach_x_exit: "attach x exit", 2 threads, 6 executions, turn::attach_x_exit;
+    loom_turn_x_turn: "turn x turn", UNBOUNDED, 86 executions, turn::turn_x_turn;
+    loom_turn_x_turn_x_turn: "turn x turn x turn", Some(2), 1252 executions, turn::turn_x_turn_x_turn;
+    loom_turn_x_take: "turn x take", UNBOUNDED, 33 executions, turn::turn_x_take;
+    loom_slot_x_poll: "slot x poll", UNBOUNDED, 14 executions, turn::wake_x_poll;
+    loom_exit_x_read: "exit x read", UNBOUNDED, 22 executions, turn::exit_x_read;
+    loom_fork_x_unsubscribe: "fork x unsubscribe", UNBOUNDED, 16 executions, turn::fork_x_unsubscribe;
+    loom_claim_x_turn: "claim x turn", UNBOUNDED, 33 executions, turn::claim_x_turn;
+    loom_attach_x_exit: "attach x exit", UNBOUNDED, 6 executions, turn::attach_x_exit;
 
-    loom_register_x_exit: "register x exit", 2 threads, 86 executions, notes::register_x_exit;
-    loom_register_x_reaped: "register x exit, reaped", 2 threads, 86 executions, notes::register_x_reaped;
-    loom_scan_x_exit: "scan x exit", 2 threads, 5 executions, notes::scan_x_exit;
-    loom_scan_x_scan_x_exit: "scan x scan x exit", 3 threads, 78 executions, notes::scan_x_scan_x_exit;
-    loom_delete_x_exit: "delete x exit", 2 threads, 5 executions, notes::delete_x_exit;
-    loom_delete_x_scan: "delete x scan", 2 threads, 12 executions, notes::delete_x_scan;
-    loom_delete_x_scan_x_exit: "delete x scan x exit", 3 threads, 75 executions, notes::delete_x_scan_x_exit;
-    loom_reregister_x_exit: "re-register x exit", 2 threads, 97 executions, notes::reregister_x_exit;
-    loom_track_x_delete_parent: "track x delete parent", 2 threads, 5 executions,
+    loom_register_x_exit: "register x exit", UNBOUNDED, 86 executions, notes::register_x_exit;
+    loom_register_x_reaped: "register x exit, reaped", UNBOUNDED, 86 executions, notes::register_x_reaped;
+    loom_register_x_turn: "register x exit by a turn", Some(3), 3 executions, notes::register_x_turn;
+    loom_scan_x_exit: "scan x exit", UNBOUNDED, 5 executions, notes::scan_x_exit;
+    loom_scan_x_scan_x_exit: "scan x scan x exit", Some(2), 78 executions, notes::scan_x_scan_x_exit;
+    loom_delete_x_exit: "delete x exit", UNBOUNDED, 5 executions, notes::delete_x_exit;
+    loom_delete_x_scan: "delete x scan", UNBOUNDED, 12 executions, notes::delete_x_scan;
+    loom_delete_x_scan_x_exit: "delete x scan x exit", Some(2), 75 executions, notes::delete_x_scan_x_exit;
+    loom_reregister_x_exit: "re-register x exit", UNBOUNDED, 97 executions, notes::reregister_x_exit;
+    loom_reregister_x_turn: "re-register x exit by a turn", Some(3), 3 executions, notes::reregister_x_turn;
+    loom_track_x_delete_parent: "track x delete parent", UNBOUNDED, 5 executions,
         notes::track_x_delete_parent;
-    loom_fork_x_exit_of_child: "fork x exit of the child", 2 threads, 14 executions,
+    loom_fork_x_exit_of_child: "fork x exit of the child", UNBOUNDED, 14 executions,
         notes::fork_x_exit_of_child;
-    loom_close_x_activate: "close x activate", 2 threads, 12 executions, notes::close_x_activate;
-    loom_close_x_add: "close x register", 2 threads, 16 executions, notes::close_x_register;
-    loom_disable_x_activate_x_enable: "disable x activate x enable", 3 threads, 144 executions,
+    loom_close_x_activate: "close x activate", UNBOUNDED, 12 executions, notes::close_x_activate;
+    loom_close_x_add: "close x register", UNBOUNDED, 16 executions, notes::close_x_register;
+    loom_disable_x_activate_x_enable: "disable x activate x enable", Some(2), 144 executions,
         notes::disable_x_activate_x_enable;
-    loom_attaching_x_delete: "attaching x delete", 2 threads, 16 executions, notes::attaching_x_delete;
-    loom_attaching_x_exit: "attaching x exit", 2 threads, 12 executions, notes::attaching_x_exit;
+    loom_attaching_x_delete: "attaching x delete", UNBOUNDED, 16 executions, notes::attaching_x_delete;
+    loom_attaching_x_exit: "attaching x exit", UNBOUNDED, 12 executions, notes::attaching_x_exit;
 
-    loom_wake_x_poll: "wake x poll", 2 threads, 10 executions, waiting::wake_x_poll;
-    loom_waiter_x_activation: "waiter x activation", 2 threads, 8 executions, waiting::waiter_x_activation;
-    loom_waiter_x_turn: "waiter x turn of another", 2 threads, 96 executions, waiting::waiter_x_turn;
-    loom_waiter_x_trigger: "waiter x trigger", 2 threads, 20 executions, waiting::waiter_x_trigger;
-    loom_waiter_x_close: "waiter x close", 2 threads, 20 executions, waiting::waiter_x_close;
-    loom_lead_x_lead: "lead x lead", 2 threads, 27 executions, waiting::lead_x_lead;
-    loom_lead_x_lead_x_exit: "lead x lead x exit", 3 threads, 613 executions, waiting::lead_x_lead_x_exit;
-    loom_waiter_x_waiter_x_activation: "waiter x waiter x activation", 3 threads, 1514 executions,
+    loom_wake_x_poll: "wake x poll", UNBOUNDED, 10 executions, waiting::wake_x_poll;
+    loom_waiter_x_activation: "waiter x activation", UNBOUNDED, 8 executions, waiting::waiter_x_activation;
+    loom_waiter_x_turn: "waiter x turn of another", Some(3), 96 executions, waiting::waiter_x_turn;
+    loom_waiter_x_pump: "waiter x pump of another", UNBOUNDED, 3 executions, waiting::waiter_x_pump;
+    loom_waiter_x_trigger: "waiter x trigger", UNBOUNDED, 20 executions, waiting::waiter_x_trigger;
+    loom_waiter_x_close: "waiter x close", UNBOUNDED, 20 executions, waiting::waiter_x_close;
+    loom_lead_x_lead: "lead x lead", UNBOUNDED, 27 executions, waiting::lead_x_lead;
+    loom_lead_x_lead_x_exit: "lead x lead x exit", Some(2), 613 executions, waiting::lead_x_lead_x_exit;
+    loom_waiter_x_waiter_x_activation: "waiter x waiter x activation", Some(2), 1514 executions,
         waiting::waiter_x_waiter_x_activation;
 }
 
@@ -91,7 +98,8 @@ fn loom_nothing_is_missing() {
     }
 }
 
-pub(super) fn model(threads: usize) -> loom::model::Builder {
+/// `LOOM_MAX_PREEMPTIONS` bounds what is not bounded more narrowly.
+pub(super) fn model(bound: Option<usize>) -> loom::model::Builder {
     let mut model = loom::model::Builder::new();
     // Either would end a search early and without a word.
     assert!(
@@ -99,18 +107,16 @@ pub(super) fn model(threads: usize) -> loom::model::Builder {
         "a search must come to its end"
     );
     model.max_branches = 10_000;
-    if threads > 2 {
-        model.preemption_bound = Some(model.preemption_bound.unwrap_or(2).min(2));
-    }
+    model.preemption_bound = bound.into_iter().chain(model.preemption_bound).min();
     model
 }
 
 /// Runs a scenario and holds the number of executions against what it was: if that drops by half, it no longer searches what
 /// it did.
-fn explore(name: &str, threads: usize, recorded: usize, scenario: fn()) {
+fn explore(name: &str, bound: Option<usize>, recorded: usize, scenario: fn()) {
     let executions = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&executions);
-    model(threads).check(move || {
+    model(bound).check(move || {
         count.fetch_add(1, Relaxed);
         scenario();
     });

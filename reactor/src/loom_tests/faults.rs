@@ -26,7 +26,7 @@ const SEARCH: &str = "PROC_REACTOR_LOOM_SEARCH";
 /// dropped any more, which takes the process with it. The first is to find nothing, all others a fault.
 fn tells_apart(test: &str, searches: &[fn()]) {
     if let Ok(search) = std::env::var(SEARCH) {
-        return model(2).check(searches[search.parse::<usize>().unwrap()]);
+        return model(Some(2)).check(searches[search.parse::<usize>().unwrap()]);
     }
     let (_crate, test) = test.split_once("::").unwrap();
     for search in 0..searches.len() {

@@ -7,6 +7,7 @@ use crate::error::{ChangeError, QueueError};
 use crate::flags::*;
 use crate::kevent::Kevent;
 use crate::sync::Arc;
+use crate::wait::Drive;
 
 fn note(fflags: u32) -> Kevent {
     Kevent::process(P, EV_ADD, fflags)
@@ -25,13 +26,25 @@ pub(super) fn beside<T: 'static>(rig: &Arc<Rig>, work: fn(&Rig) -> T) -> thread:
     thread::spawn(move || work(&rig))
 }
 
-/// Who is registered while it ends has its end told, once, if the system shows it in any way; a turn may be anywhere.
+/// Who is registered while it ends has its end told, once, if the system shows it in any way; a drain may be anywhere.
 pub(super) fn register_x_exit() {
-    let rig = Rig::new();
-    let end = beside(&rig, |rig| {
+    registered(|rig| {
+        rig.kernel.exit(P, 5, true);
+        rig.pump();
+    });
+}
+
+/// The same by one who leaves the turn to others where they are at one.
+pub(super) fn register_x_turn() {
+    registered(|rig| {
         rig.kernel.exit(P, 5, true);
         rig.turn();
     });
+}
+
+fn registered(end: fn(&Rig)) {
+    let rig = Rig::new();
+    let end = beside(&rig, end);
     let added = rig.add(note(NOTE_EXIT));
     end.join().unwrap();
     assert!(added.unwrap().made, "there was a process or its zombie all the time");
@@ -46,7 +59,7 @@ pub(super) fn register_x_reaped() {
     let rig = Rig::new();
     let end = beside(&rig, |rig| {
         rig.kernel.exit(P, 5, false);
-        rig.turn();
+        rig.pump();
     });
     let added = rig.add(note(NOTE_EXIT));
     end.join().unwrap();
@@ -137,12 +150,24 @@ pub(super) fn delete_x_scan_x_exit() {
 /// The pid comes round again, and is registered again: the old end is told once and the new one not to the old note
 /// (K7, C8).
 pub(super) fn reregister_x_exit() {
-    let rig = watched(NOTE_EXIT);
-    let again = beside(&rig, |rig| {
+    reregistered(|rig| {
+        rig.kernel.exit(P, 5, false);
+        rig.kernel.fork(1, P, 6);
+        rig.pump();
+    });
+}
+
+pub(super) fn reregister_x_turn() {
+    reregistered(|rig| {
         rig.kernel.exit(P, 5, false);
         rig.kernel.fork(1, P, 6);
         rig.turn();
     });
+}
+
+fn reregistered(again: fn(&Rig)) {
+    let rig = watched(NOTE_EXIT);
+    let again = beside(&rig, again);
     let added = rig.add(note(NOTE_EXIT).with_udata(2)).unwrap();
     again.join().unwrap();
     let (_, id) = added.note.unwrap();

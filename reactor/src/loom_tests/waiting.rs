@@ -17,7 +17,7 @@ use crate::queue::{QueueOptions, QueueShared};
 use crate::reactor::waker::WakeSlot;
 use crate::register::Request;
 use crate::sync::Arc;
-use crate::wait;
+use crate::wait::{self, Drive};
 
 /// With a note on P.
 fn watched() -> Arc<Rig> {
@@ -64,11 +64,22 @@ pub(super) fn waiter_x_activation() {
 
 /// Somebody else takes the turn that brings it, so that the source is not readable any more.
 pub(super) fn waiter_x_turn() {
-    let rig = watched();
-    let other = beside(&rig, |rig| {
+    brought(|rig| {
         rig.kernel.exit(P, 5, false);
         rig.turn();
     });
+}
+
+pub(super) fn waiter_x_pump() {
+    brought(|rig| {
+        rig.kernel.exit(P, 5, false);
+        rig.pump();
+    });
+}
+
+fn brought(by: fn(&Rig)) {
+    let rig = watched();
+    let other = beside(&rig, by);
     is_end_of(&rig.wait().unwrap(), P);
     other.join().unwrap();
     rig.is_empty();
