@@ -61,6 +61,8 @@ mod queue;
 mod reactor;
 mod register;
 mod scan;
+#[cfg(all(test, proc_reactor_shuttle))]
+mod shuttle_tests;
 pub mod source;
 mod status;
 mod sync;

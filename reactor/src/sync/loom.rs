@@ -89,5 +89,5 @@ pub(crate) fn park(_left: Option<Duration>) {
 /// Nothing that loom knows of is waited for by descriptors: the scenarios bring a source of their own.
 pub(crate) fn poll(fds: [BorrowedFd<'_>; 2], _left: Option<Duration>) -> io::Result<()> {
     loom::thread::yield_now();
-    crate::sys::poll(fds, Some(Duration::ZERO))
+    crate::sys::poll(fds, Some(Duration::ZERO)).map(|_| ())
 }
