@@ -44,7 +44,7 @@ macro_rules! scenarios {
 
 scenarios! {
     loom_turn_x_turn: "turn x turn", UNBOUNDED, 86 executions, turn::turn_x_turn;
-    loom_turn_x_turn_x_turn: "turn x turn x turn", Some(2), 1252 executions, turn::turn_x_turn_x_turn;
+    loom_turn_x_turn_x_turn: "turn x turn x turn", Some(3), 1252 executions, turn::turn_x_turn_x_turn;
     loom_turn_x_take: "turn x take", UNBOUNDED, 33 executions, turn::turn_x_take;
     loom_slot_x_poll: "slot x poll", UNBOUNDED, 14 executions, turn::wake_x_poll;
     loom_exit_x_read: "exit x read", UNBOUNDED, 22 executions, turn::exit_x_read;
@@ -52,36 +52,36 @@ scenarios! {
     loom_claim_x_turn: "claim x turn", UNBOUNDED, 33 executions, turn::claim_x_turn;
     loom_attach_x_exit: "attach x exit", UNBOUNDED, 6 executions, turn::attach_x_exit;
 
-    loom_register_x_exit: "register x exit", UNBOUNDED, 86 executions, notes::register_x_exit;
-    loom_register_x_reaped: "register x exit, reaped", UNBOUNDED, 86 executions, notes::register_x_reaped;
-    loom_register_x_turn: "register x exit by a turn", Some(3), 3 executions, notes::register_x_turn;
+    loom_register_x_exit: "register x exit", UNBOUNDED, 23 executions, notes::register_x_exit;
+    loom_register_x_reaped: "register x exit, reaped", UNBOUNDED, 23 executions, notes::register_x_reaped;
+    loom_register_x_turn: "register x exit by a turn", Some(7), 86 executions, notes::register_x_turn;
     loom_scan_x_exit: "scan x exit", UNBOUNDED, 5 executions, notes::scan_x_exit;
-    loom_scan_x_scan_x_exit: "scan x scan x exit", Some(2), 78 executions, notes::scan_x_scan_x_exit;
+    loom_scan_x_scan_x_exit: "scan x scan x exit", UNBOUNDED, 78 executions, notes::scan_x_scan_x_exit;
     loom_delete_x_exit: "delete x exit", UNBOUNDED, 5 executions, notes::delete_x_exit;
     loom_delete_x_scan: "delete x scan", UNBOUNDED, 12 executions, notes::delete_x_scan;
-    loom_delete_x_scan_x_exit: "delete x scan x exit", Some(2), 75 executions, notes::delete_x_scan_x_exit;
-    loom_reregister_x_exit: "re-register x exit", UNBOUNDED, 97 executions, notes::reregister_x_exit;
-    loom_reregister_x_turn: "re-register x exit by a turn", Some(3), 3 executions, notes::reregister_x_turn;
+    loom_delete_x_scan_x_exit: "delete x scan x exit", UNBOUNDED, 75 executions, notes::delete_x_scan_x_exit;
+    loom_reregister_x_exit: "re-register x exit", UNBOUNDED, 28 executions, notes::reregister_x_exit;
+    loom_reregister_x_turn: "re-register x exit by a turn", Some(7), 97 executions, notes::reregister_x_turn;
     loom_track_x_delete_parent: "track x delete parent", UNBOUNDED, 5 executions,
         notes::track_x_delete_parent;
     loom_fork_x_exit_of_child: "fork x exit of the child", UNBOUNDED, 14 executions,
         notes::fork_x_exit_of_child;
     loom_close_x_activate: "close x activate", UNBOUNDED, 12 executions, notes::close_x_activate;
     loom_close_x_add: "close x register", UNBOUNDED, 16 executions, notes::close_x_register;
-    loom_disable_x_activate_x_enable: "disable x activate x enable", Some(2), 144 executions,
+    loom_disable_x_activate_x_enable: "disable x activate x enable", UNBOUNDED, 144 executions,
         notes::disable_x_activate_x_enable;
     loom_attaching_x_delete: "attaching x delete", UNBOUNDED, 16 executions, notes::attaching_x_delete;
     loom_attaching_x_exit: "attaching x exit", UNBOUNDED, 12 executions, notes::attaching_x_exit;
 
     loom_wake_x_poll: "wake x poll", UNBOUNDED, 10 executions, waiting::wake_x_poll;
     loom_waiter_x_activation: "waiter x activation", UNBOUNDED, 8 executions, waiting::waiter_x_activation;
-    loom_waiter_x_turn: "waiter x turn of another", Some(3), 96 executions, waiting::waiter_x_turn;
-    loom_waiter_x_pump: "waiter x pump of another", UNBOUNDED, 3 executions, waiting::waiter_x_pump;
+    loom_waiter_x_turn: "waiter x turn of another", Some(7), 96 executions, waiting::waiter_x_turn;
+    loom_waiter_x_pump: "waiter x pump of another", UNBOUNDED, 59 executions, waiting::waiter_x_pump;
     loom_waiter_x_trigger: "waiter x trigger", UNBOUNDED, 20 executions, waiting::waiter_x_trigger;
     loom_waiter_x_close: "waiter x close", UNBOUNDED, 20 executions, waiting::waiter_x_close;
-    loom_lead_x_lead: "lead x lead", UNBOUNDED, 27 executions, waiting::lead_x_lead;
-    loom_lead_x_lead_x_exit: "lead x lead x exit", Some(2), 613 executions, waiting::lead_x_lead_x_exit;
-    loom_waiter_x_waiter_x_activation: "waiter x waiter x activation", Some(2), 1514 executions,
+    loom_lead_x_lead: "lead x lead", UNBOUNDED, 29 executions, waiting::lead_x_lead;
+    loom_lead_x_lead_x_exit: "lead x lead x exit", Some(4), 698 executions, waiting::lead_x_lead_x_exit;
+    loom_waiter_x_waiter_x_activation: "waiter x waiter x activation", Some(4), 1652 executions,
         waiting::waiter_x_waiter_x_activation;
 }
 
