@@ -54,11 +54,15 @@ mod interest;
 mod kevent;
 mod knote;
 mod log;
+#[cfg(all(test, proc_reactor_loom))]
+mod loom_tests;
 mod process;
 mod queue;
 mod reactor;
 mod register;
 mod scan;
+#[cfg(all(test, proc_reactor_shuttle))]
+mod shuttle_tests;
 pub mod source;
 mod status;
 mod sync;

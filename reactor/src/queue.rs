@@ -1,10 +1,10 @@
 //! [`Queue`]: a kqueue in user space, for processes and user events.
 
+use std::io;
 use std::sync::Arc as StdArc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::ProcId;
 use crate::error::{ChangeError, QueueError};
 use crate::flags::{EV_ERROR, EV_RECEIPT, EVFILT_USER};
 use crate::kevent::Kevent;
@@ -12,15 +12,14 @@ use crate::knote::list::NoteKey;
 use crate::knote::table::Taken;
 use crate::reactor::handle::{Reactor, Shared};
 use crate::reactor::waker::WakeSlot;
-use crate::register::{Begun, Bound, Request};
-use crate::scan::Inbox;
+use crate::register::{Added, Request};
+use crate::scan::{Inbox, Scanned};
 use crate::sync::{Arc, Mutex, MutexGuard};
-use crate::wait::{Bell, Seat};
+use crate::wait::{self, Bell, Drive};
 
 /// How long a call that is about to say "nothing" waits for the record of an end that the program may have seen by wait(2). The
 /// record is on its way by then; on an overloaded machine it was seen to take milliseconds.
 const RECORD_LATE: Duration = Duration::from_secs(1);
-const UNLINKED_AT_ONCE: usize = 1024;
 const RECORD_LOOK: Duration = Duration::from_micros(50);
 
 /// What a queue may hold.
@@ -111,14 +110,6 @@ impl QueueShared {
 #[derive(Clone, Debug)]
 pub struct Queue {
     owner: Arc<Owner>,
-}
-
-/// What an `EV_ADD` came to.
-#[derive(Debug)]
-pub(crate) struct Added {
-    /// The note and its process; none with `EV_DELETE`, and where another deleted it meanwhile.
-    pub(crate) note: Option<(NoteKey, ProcId)>,
-    made: bool,
 }
 
 /// Closes the queue when the last handle goes.
@@ -293,34 +284,12 @@ impl Queue {
     /// An `EV_ADD` of a process, with everything applied that came before.
     pub(crate) fn add(&self, request: &Request) -> Result<Added, ChangeError> {
         let Owner { shared, queue, .. } = &*self.owner;
-        let pid = request.pid()?;
+        request.pid()?;
         // What the table knows is of the time before.
         shared.source_error().map_or(Ok(()), |error| Err(ChangeError::Source(error)))?;
-        let (result, news) = shared.with_turn(|turn| {
-            let (begun, news) = request.begin(&shared.state, queue)?;
-            let key = match begun {
-                Begun::Modified(key, id) => return Ok((Added { note: Some((key, id)), made: false }, news)),
-                Begun::Deleted => return Ok((Added { note: None, made: false }, news)),
-                Begun::Attaching(key) => key,
-            };
-            if let Err(error) = turn.source.attach(pid) {
-                Request::give_up(queue, key);
-                return Err(ChangeError::Denied { ident: u64::from(pid), error });
-            }
-            let mut looked = None;
-            loop {
-                let (bound, news) = request.bind(&shared.state, queue, key, looked.take())?;
-                if let Bound::Done(id) = bound {
-                    return Ok((Added { note: id.map(|id| (key, id)), made: true }, news));
-                }
-                looked = Some(turn.source.look(pid).map_err(|error| {
-                    Request::give_up(queue, key);
-                    ChangeError::Denied { ident: u64::from(pid), error }
-                })?);
-            }
-        })?;
+        let (added, news) = shared.with_turn(|turn| request.add(&shared.state, queue, &mut *turn.source))?;
         news.iter().for_each(|waiter| waiter.wake());
-        Ok(result)
+        Ok(added)
     }
 
     /// Takes what is ready, and waits for it. Nobody else's business but the thread's own.
@@ -345,22 +314,8 @@ impl Queue {
         let mut count = self.owner.scan(most, &mut tell)?;
         let at_once = timeout == Some(Duration::ZERO);
         if count == 0 && !at_once {
-            let mut seat = Seat::new(&shared.lead, queue);
-            loop {
-                if seat.settle(bell) {
-                    if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                        break;
-                    }
-                    seat.sleep(shared.source_fd(), bell, deadline).map_err(QueueError::Wait)?;
-                    if seat.leads() {
-                        shared.pump();
-                    }
-                }
-                count = self.owner.scan(most, &mut tell)?;
-                if count > 0 {
-                    break;
-                }
-            }
+            let driver = Driver { shared, bell };
+            count = wait::wait(&shared.lead, queue, &driver, deadline, || self.owner.scan(most, &mut tell))?;
         }
         if count == 0 && self.await_records() {
             count = self.owner.scan(most, &mut tell)?;
@@ -403,43 +358,34 @@ impl Owner {
         if std::process::id() == self.maker { Ok(()) } else { Err(QueueError::Forked { maker: self.maker }) }
     }
 
-    fn scan(&self, most: usize, mut tell: impl FnMut(Taken)) -> Result<usize, QueueError> {
-        let mut unlink = Vec::new();
-        let mut inbox = self.queue.lock();
-        if inbox.closed {
-            return Err(QueueError::Closed);
-        }
-        let (count, heir) = inbox.scan(most, |taken| {
-            unlink.extend(taken.unlink.zip(taken.id));
-            tell(taken);
-        });
-        let failed = inbox.failed;
-        drop(inbox);
-        heir.iter().for_each(|waiter| waiter.wake());
-        if !unlink.is_empty() {
-            let mut state = self.shared.state.lock();
-            unlink.into_iter().for_each(|(serial, id)| state.unlink(id, serial));
-        }
+    fn scan(&self, most: usize, tell: impl FnMut(Taken)) -> Result<usize, QueueError> {
+        let Scanned { count, failed } = self.queue.scan(&self.shared.state, most, tell)?;
         let error = if count == 0 && failed { self.shared.source_error() } else { None };
         error.map_or(Ok(count), |error| Err(QueueError::Source(error)))
     }
 
     fn close(&self) {
-        let (place, (notes, waiters)) = {
-            let mut state = self.shared.state.lock();
-            let mut inbox = self.queue.lock();
-            if inbox.closed {
-                return;
-            }
-            (state.queues.remove(self.queue.place()), inbox.close())
-        };
-        waiters.iter().for_each(|waiter| waiter.wake());
-        drop(place);
-        // Their keys find nothing any more, and are no process's burden either.
-        for some in notes.linked().chunks(UNLINKED_AT_ONCE) {
-            let mut state = self.shared.state.lock();
-            some.iter().for_each(|(id, serial)| state.unlink(*id, *serial));
-        }
+        self.queue.close(&self.shared.state);
+    }
+}
+
+/// The reactor, for whoever leads those that wait.
+struct Driver<'a> {
+    shared: &'a Shared,
+    bell: &'a StdArc<Bell>,
+}
+
+impl Drive for Driver<'_> {
+    fn bell(&self) -> Waker {
+        Waker::from(StdArc::clone(self.bell))
+    }
+
+    fn look(&self, left: Option<Duration>) -> io::Result<()> {
+        self.bell.poll(self.shared.source_fd(), left)
+    }
+
+    fn pump(&self) {
+        self.shared.pump();
     }
 }
 
@@ -477,31 +423,20 @@ impl QueueWaiter {
         if events.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        loop {
+        wait::poll(&owner.queue, &self.slot, cx.waker(), || {
             let mut count = 0;
-            let taken = owner.scan(events.len(), |taken| {
+            owner.scan(events.len(), |taken| {
                 events[count] = taken.kevent;
                 count += 1;
-            })?;
-            if taken > 0 {
-                // Busy with these from here on: what comes now is for others who wait.
-                let heir = owner.queue.lock().leaves(&self.slot);
-                heir.iter().for_each(|waiter| waiter.wake());
-                return Poll::Ready(Ok(taken));
-            }
-            self.slot.register(cx.waker());
-            if owner.queue.lock().waits(&self.slot) {
-                return Poll::Pending;
-            }
-        }
+            })
+        })
     }
 }
 
 impl Drop for QueueWaiter {
     fn drop(&mut self) {
         if self.queue.owner.check().is_ok() {
-            let heir = self.queue.owner.queue.lock().leaves(&self.slot);
-            heir.iter().for_each(|waiter| waiter.wake());
+            self.queue.owner.queue.leave(&self.slot);
         }
     }
 }

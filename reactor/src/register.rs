@@ -19,7 +19,7 @@ use crate::process::threads::Threads;
 use crate::queue::QueueShared;
 use crate::reactor::state::State;
 use crate::reactor::waker::WakeSlot;
-use crate::source::Living;
+use crate::source::{Living, Source};
 use crate::sync::{Arc, Mutex};
 
 /// A change that has been looked through: nothing about it is wrong but, perhaps, whom it names.
@@ -47,6 +47,14 @@ pub(crate) enum Bound {
     Done(Option<ProcId>),
     /// The process is not in the table: look it up in the system's list, and come again.
     Look,
+}
+
+/// What an `EV_ADD` came to, in all.
+#[derive(Debug)]
+pub(crate) struct Added {
+    /// The note and its process; none with `EV_DELETE`, and where another deleted it meanwhile.
+    pub(crate) note: Option<(NoteKey, ProcId)>,
+    pub(crate) made: bool,
 }
 
 impl Request {
@@ -151,6 +159,35 @@ impl Request {
         inbox.notes.set_udata(slot, self.change.udata);
         let news = inbox.notes.step(slot, self.modification());
         Ok(if news { inbox.next_waiter() } else { None })
+    }
+
+    /// An `EV_ADD` of a process: all its steps, by whoever has the baton and with it the source. Returns whom to wake, too.
+    pub(crate) fn add(
+        &self,
+        state: &Mutex<State>,
+        queue: &QueueShared,
+        source: &mut dyn Source,
+    ) -> Result<(Added, Option<Arc<WakeSlot>>), ChangeError> {
+        let pid = self.pid()?;
+        let (begun, news) = self.begin(state, queue)?;
+        let key = match begun {
+            Begun::Modified(key, id) => return Ok((Added { note: Some((key, id)), made: false }, news)),
+            Begun::Deleted => return Ok((Added { note: None, made: false }, news)),
+            Begun::Attaching(key) => key,
+        };
+        let denied = |error| {
+            Self::give_up(queue, key);
+            ChangeError::Denied { ident: u64::from(pid), error }
+        };
+        source.attach(pid).map_err(denied)?;
+        let mut looked = None;
+        loop {
+            let (bound, news) = self.bind(state, queue, key, looked.take())?;
+            if let Bound::Done(id) = bound {
+                return Ok((Added { note: id.map(|id| (key, id)), made: true }, news));
+            }
+            looked = Some(source.look(pid).map_err(denied)?);
+        }
     }
 
     /// First step of an `EV_ADD` of a process. All that has ended by now must have been applied (C8, K7).

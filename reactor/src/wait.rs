@@ -8,9 +8,10 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::task::{Wake, Waker};
+use std::task::{Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
+use crate::error::QueueError;
 use crate::queue::QueueShared;
 use crate::reactor::waker::WakeSlot;
 use crate::sync::{self, Arc, Mutex};
@@ -73,9 +74,15 @@ impl Bell {
         Ok(Self { rung, rope })
     }
 
-    fn silence(&self) {
+    /// Waits until `source` is readable or the bell has rung, up to `left`, or until a signal comes. It rings no more then.
+    pub(crate) fn poll(&self, source: BorrowedFd<'_>, left: Option<Duration>) -> io::Result<()> {
+        let result = match sync::poll([source, self.rung.as_fd()], left) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            result => result,
+        };
         let mut bytes = [0; 64];
         while matches!((&self.rung).read(&mut bytes), Ok(1..)) {}
+        result
     }
 }
 
@@ -86,9 +93,74 @@ impl Wake for Bell {
     }
 }
 
+/// What a leader does for all: looks at the source, and takes the turns.
+pub(crate) trait Drive {
+    /// What ends a [`look`](Self::look), also one that has not begun.
+    fn bell(&self) -> Waker;
+
+    /// Waits until there is something for a turn or the bell has rung, up to `left`.
+    ///
+    /// # Errors
+    /// The source cannot be polled.
+    fn look(&self, left: Option<Duration>) -> io::Result<()>;
+
+    /// Takes in all that is there.
+    fn pump(&self);
+}
+
+/// Waits until `scan` comes to something, up to `deadline`: then there is nothing. The queue has been scanned before.
+///
+/// # Errors
+/// Those of `scan`, or the source cannot be polled.
+pub(crate) fn wait(
+    lead: &Lead,
+    queue: &QueueShared,
+    drive: &impl Drive,
+    deadline: Option<Instant>,
+    mut scan: impl FnMut() -> Result<usize, QueueError>,
+) -> Result<usize, QueueError> {
+    let mut seat = Seat::new(lead, queue);
+    loop {
+        if seat.settle(drive) {
+            let now = deadline.map(|deadline| (deadline, Instant::now()));
+            if now.is_some_and(|(deadline, now)| now >= deadline) {
+                return Ok(0);
+            }
+            let left = now.map(|(deadline, now)| deadline - now);
+            seat.sleep(drive, left).map_err(QueueError::Wait)?;
+        }
+        let count = scan()?;
+        if count > 0 {
+            return Ok(count);
+        }
+    }
+}
+
+/// The same for a task, which leads nobody: ready with what `scan` comes to, or `waker` is woken when there may be something.
+pub(crate) fn poll(
+    queue: &QueueShared,
+    waiter: &Arc<WakeSlot>,
+    waker: &Waker,
+    mut scan: impl FnMut() -> Result<usize, QueueError>,
+) -> Poll<Result<usize, QueueError>> {
+    loop {
+        let count = scan()?;
+        if count > 0 {
+            // Busy with these from here on: what comes now is for others who wait.
+            let heir = queue.lock().leaves(waiter);
+            heir.iter().for_each(|waiter| waiter.wake());
+            return Poll::Ready(Ok(count));
+        }
+        waiter.register(waker);
+        if queue.lock().waits(waiter) {
+            return Poll::Pending;
+        }
+    }
+}
+
 /// A place among those who wait at a queue. Dropping it gives it up, and passes on what it was woken for.
 #[derive(Debug)]
-pub(crate) struct Seat<'a> {
+struct Seat<'a> {
     lead: &'a Lead,
     queue: &'a QueueShared,
     waiter: Arc<WakeSlot>,
@@ -96,61 +168,39 @@ pub(crate) struct Seat<'a> {
 }
 
 impl<'a> Seat<'a> {
-    pub(crate) fn new(lead: &'a Lead, queue: &'a QueueShared) -> Self {
+    fn new(lead: &'a Lead, queue: &'a QueueShared) -> Self {
         Self { lead, queue, waiter: Arc::new(WakeSlot::new()), leads: false }
     }
 
-    pub(crate) fn leads(&self) -> bool {
-        self.leads
-    }
-
     /// Sees to it that somebody leads, and that news from here on wake this thread. False if there are some already.
-    pub(crate) fn settle(&mut self, bell: &std::sync::Arc<Bell>) -> bool {
+    fn settle(&mut self, drive: &impl Drive) -> bool {
         if !self.leads {
             // Registered before it can be woken to lead.
             self.waiter.register(&sync::thread_waker());
             self.leads = self.lead.sit(&self.waiter);
         }
         if self.leads {
-            self.waiter.register(&Waker::from(std::sync::Arc::clone(bell)));
+            self.waiter.register(&drive.bell());
         }
         self.queue.lock().waits(&self.waiter)
     }
 
-    /// Sleeps until there may be news, or up to `deadline`.
-    ///
-    /// # Errors
-    /// The source cannot be polled.
-    pub(crate) fn sleep(
-        &self,
-        source: BorrowedFd<'_>,
-        bell: &Bell,
-        deadline: Option<Instant>,
-    ) -> io::Result<()> {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        if !self.leads {
+    /// Sleeps until there may be news, up to `left`; who leads brings them.
+    fn sleep(&self, drive: &impl Drive, left: Option<Duration>) -> io::Result<()> {
+        if self.leads {
+            drive.look(left)?;
+            drive.pump();
+        } else {
             sync::park(left);
-            return Ok(());
         }
-        let result = poll(source, bell, left);
-        bell.silence();
-        result
-    }
-}
-
-fn poll(source: BorrowedFd<'_>, bell: &Bell, left: Option<Duration>) -> io::Result<()> {
-    match sync::poll([source, bell.rung.as_fd()], left) {
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-        result => result,
+        Ok(())
     }
 }
 
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
-        let heir = self.queue.lock().leaves(&self.waiter);
+        self.queue.leave(&self.waiter);
         let leader = self.lead.leave(&self.waiter, self.leads);
-        for waiter in [heir, leader].into_iter().flatten() {
-            waiter.wake();
-        }
+        leader.iter().for_each(|waiter| waiter.wake());
     }
 }

@@ -233,7 +233,8 @@ impl Notes {
 
     pub(crate) fn insert_user(&mut self, ident: u64, udata: u64, user: User) -> u32 {
         let body = Body::User { ident, user };
-        let note = Note { serial: 0, udata, body, older: NONE, holds: 0, links: Links::default(), tells: false };
+        let note =
+            Note { serial: 0, udata, body, older: NONE, holds: 0, links: Links::default(), tells: false };
         let slot = self.slots.insert(note) as u32;
         self.by_ident.insert(ident, slot);
         self.relist(slot);

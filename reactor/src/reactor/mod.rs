@@ -8,8 +8,6 @@ pub(crate) mod attach;
 pub(crate) mod baton;
 pub(crate) mod guard;
 pub(crate) mod handle;
-#[cfg(all(test, proc_reactor_loom))]
-mod loom_tests;
 pub(crate) mod reconcile;
 pub(crate) mod registration;
 pub(crate) mod roots;

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Capabilities, Drained, Living, Loss, Reading, Source};
 use crate::error::SourceError;
 use crate::event::{Change, Stamped};
 use crate::process::metadata::{Metadata, Missing};
+use crate::sync::{Arc, Mutex};
 
 /// The script's end: says what happens and what the process list shows.
 ///
@@ -67,10 +67,6 @@ pub fn scripted() -> io::Result<(SimSource, Script)> {
     Ok((SimSource { shared: Arc::clone(&shared), readable }, Script { shared }))
 }
 
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Shared {
     fn ring(&mut self) {
         if !std::mem::replace(&mut self.rung, true) {
@@ -82,7 +78,7 @@ impl Shared {
 
 impl Script {
     fn push(&self, entry: impl FnOnce(&mut Shared) -> Entry) -> &Self {
-        let mut shared = lock(&self.shared);
+        let mut shared = self.shared.lock();
         shared.time += 1_000;
         let entry = entry(&mut shared);
         shared.queue.push_back(entry);
@@ -102,7 +98,7 @@ impl Script {
 
     /// Process `parent` forks `child`; the process list has it.
     pub fn fork(&self, parent: u32, child: u32) -> &Self {
-        let start = lock(&self.shared).time;
+        let start = self.shared.lock().time;
         self.list(Living { pid: child, parent, start, threads: vec![child], status: None });
         self.change(Change::Fork { parent, thread: parent, child })
     }
@@ -125,31 +121,31 @@ impl Script {
 
     /// Puts a process into the process list, or changes what stands there.
     pub fn list(&self, living: Living) -> &Self {
-        lock(&self.shared).living.insert(living.pid, living);
+        self.shared.lock().living.insert(living.pid, living);
         self
     }
 
     /// Takes a process out of the process list.
     pub fn unlist(&self, pid: u32) -> &Self {
-        lock(&self.shared).living.remove(&pid);
+        self.shared.lock().living.remove(&pid);
         self
     }
 
     /// What reading `pid`'s metadata will give from now on.
     pub fn program(&self, pid: u32, metadata: Metadata) -> &Self {
-        lock(&self.shared).programs.insert(pid, Reading { metadata, settled: true });
+        self.shared.lock().programs.insert(pid, Reading { metadata, settled: true });
         self
     }
 
     /// The same, in the midst of an exec that is not queued yet.
     pub fn unsettled_program(&self, pid: u32, metadata: Metadata) -> &Self {
-        lock(&self.shared).programs.insert(pid, Reading { metadata, settled: false });
+        self.shared.lock().programs.insert(pid, Reading { metadata, settled: false });
         self
     }
 
     /// The source breaks, once what is queued has been drained.
     pub fn fail(&self, reason: &'static str) -> &Self {
-        let mut shared = lock(&self.shared);
+        let mut shared = self.shared.lock();
         shared.failure = Some(reason);
         shared.ring();
         self
@@ -176,7 +172,7 @@ impl Source for SimSource {
     }
 
     fn drain(&mut self, out: &mut Vec<Stamped>, limit: usize) -> Result<Drained, SourceError> {
-        let mut shared = lock(&self.shared);
+        let mut shared = self.shared.lock();
         if shared.overrun {
             return Ok(Drained::Overrun);
         }
@@ -208,7 +204,7 @@ impl Source for SimSource {
     }
 
     fn settle(&mut self, out: &mut Vec<Stamped>) -> Result<Loss, SourceError> {
-        let mut shared = lock(&self.shared);
+        let mut shared = self.shared.lock();
         let mut loss = Loss { count: 0, exact: true };
         while let Some(entry) = Self::next(&mut shared) {
             match entry {
@@ -221,19 +217,19 @@ impl Source for SimSource {
     }
 
     fn pids(&mut self) -> io::Result<Vec<u32>> {
-        Ok(lock(&self.shared).living.keys().copied().collect())
+        Ok(self.shared.lock().living.keys().copied().collect())
     }
 
     fn look(&mut self, pid: u32) -> io::Result<Option<Living>> {
-        Ok(lock(&self.shared).living.get(&pid).cloned())
+        Ok(self.shared.lock().living.get(&pid).cloned())
     }
 
     fn inspect(&mut self, pid: u32) -> Reading {
         let unknown = || Reading { metadata: Metadata::missing(Missing::Unsupported), settled: true };
-        lock(&self.shared).programs.get(&pid).cloned().unwrap_or_else(unknown)
+        self.shared.lock().programs.get(&pid).cloned().unwrap_or_else(unknown)
     }
 
     fn now(&self) -> u64 {
-        lock(&self.shared).time
+        self.shared.lock().time
     }
 }

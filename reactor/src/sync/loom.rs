@@ -68,26 +68,42 @@ impl<T> Drop for MutexGuard<'_, T> {
     }
 }
 
-struct Unpark(loom::thread::Thread);
+/// What a [`park`] waits for. loom's own `unpark` ends whatever its thread waits for, a mutex for one, and is lost by that
+/// (tokio-rs/loom#249).
+#[derive(Debug, Default)]
+struct Token {
+    given: loom::sync::Mutex<bool>,
+    changed: loom::sync::Condvar,
+}
 
-impl Wake for Unpark {
+loom::thread_local! {
+    static TOKEN: std::sync::Arc<Token> = std::sync::Arc::default();
+}
+
+impl Wake for Token {
     fn wake(self: std::sync::Arc<Self>) {
-        self.0.unpark();
+        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_one();
     }
 }
 
 /// Ends a [`park`] of this thread.
 pub(crate) fn thread_waker() -> Waker {
-    Waker::from(std::sync::Arc::new(Unpark(loom::thread::current())))
+    Waker::from(TOKEN.with(std::sync::Arc::clone))
 }
 
 /// Sleeps until woken. There are no time-outs here.
 pub(crate) fn park(_left: Option<Duration>) {
-    loom::thread::park();
+    let token = TOKEN.with(std::sync::Arc::clone);
+    let mut given = token.given.lock().unwrap_or_else(PoisonError::into_inner);
+    while !*given {
+        given = token.changed.wait(given).unwrap_or_else(PoisonError::into_inner);
+    }
+    *given = false;
 }
 
-/// Nothing that loom knows of is waited for by descriptors.
-pub(crate) fn poll(_fds: [BorrowedFd<'_>; 2], _left: Option<Duration>) -> io::Result<()> {
+/// Nothing that loom knows of is waited for by descriptors: the scenarios bring a source of their own.
+pub(crate) fn poll(fds: [BorrowedFd<'_>; 2], _left: Option<Duration>) -> io::Result<()> {
     loom::thread::yield_now();
-    Ok(())
+    crate::sys::poll(fds, Some(Duration::ZERO)).map(|_| ())
 }

@@ -56,5 +56,5 @@ pub(crate) fn park(left: Option<Duration>) {
 
 /// Waits until one of them is readable, up to `left`.
 pub(crate) fn poll(fds: [BorrowedFd<'_>; 2], left: Option<Duration>) -> io::Result<()> {
-    crate::sys::poll(fds, left)
+    crate::sys::poll(fds, left).map(|_| ())
 }
