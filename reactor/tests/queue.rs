@@ -252,3 +252,20 @@ fn c19_a_note_that_ended_with_nothing_to_tell_can_be_deleted() {
     queue.kevent(&[Kevent::process(100, EV_DELETE, 0)], &mut [], NOW).unwrap();
     assert_eq!((queue.stats().notes, queue.stats().ready), (0, 0));
 }
+
+/// EBADF comes before everything else that may be wrong, and also where there is nothing to do (C35).
+#[test]
+fn c35_a_closed_queue_is_closed_first() {
+    let (queue, _script) = bench();
+    let mut waiter = queue.waiter();
+    queue.close();
+    let closed = |result| matches!(result, Err(QueueError::Closed));
+    assert!(closed(queue.kevent(&[], &mut [], NOW)));
+    let unknown = Kevent { filter: 99, ..Kevent::process(100, EV_ADD, 0) };
+    assert!(closed(queue.kevent(&[unknown], &mut [Kevent::default()], NOW)));
+    assert!(closed(queue.wait(&mut Vec::new(), 0, NOW)));
+    assert!(matches!(
+        waiter.poll_kevent(&mut Context::from_waker(Waker::noop()), &mut []),
+        Poll::Ready(Err(QueueError::Closed))
+    ));
+}
