@@ -294,6 +294,11 @@ impl Queue {
                 Request::give_up(queue, key);
                 return Err(ChangeError::Denied { ident: u64::from(pid), error });
             }
+            // The table has it until the record of its end comes, which may be late: to be watched it is too late already.
+            if turn.source.is_gone(pid) {
+                Request::give_up(queue, key);
+                return Err(ChangeError::NoSuchProcess { ident: u64::from(pid) });
+            }
             let mut looked = None;
             loop {
                 let (bound, news) = request.bind(&shared.state, queue, key, looked.take())?;
