@@ -53,6 +53,11 @@ impl Source for Gate {
         self.inner.look(pid)
     }
 
+    /// Registering asks for this, and is not held up.
+    fn is_gone(&mut self, pid: u32) -> bool {
+        self.inner.is_gone(pid)
+    }
+
     fn inspect(&mut self, pid: u32) -> Reading {
         self.inner.inspect(pid)
     }

@@ -96,6 +96,7 @@ fn a_stale_key_finds_nothing() {
     let end = |thread, status| Change::Exit { process: PID, thread, status: Some(status), parent: ROOT };
     script.change(Change::Thread { process: PID, thread: PID + 1 });
     script.change(end(PID + 1, 0x100)).change(end(PID, 0));
+    assert!(enters.try_recv().is_err(), "nothing was held up so far");
     thread::scope(|scope| {
         let turn = scope.spawn(|| reactor.turn());
         enters.recv_timeout(LONG).expect("the turn asks");
