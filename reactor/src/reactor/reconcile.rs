@@ -124,7 +124,11 @@ impl Turn {
     }
 
     /// Step 2. Processes with a birth number up to `before` are older than the loss.
+    ///
+    /// There may be further losses anywhere in `since`. So a pid that is born twice without an end between has lost one, or is told
+    /// out of order: the first has ended, nobody knows how, and of the ends that follow none is surely the second's.
     fn apply_suspiciously(&mut self, shared: &Shared, since: &[Stamped], before: u64) {
+        let mut doubtful = FxHashSet::default();
         for (index, stamped) in since.iter().enumerate() {
             let old = |state: &State, pid: u32| {
                 let slot = state.table.newest(pid)?;
@@ -135,18 +139,26 @@ impl Turn {
                     let mut state = shared.state.lock();
                     let parent = state.table.newest(parent).map(|slot| state.table.get(slot).id);
                     let other = |slot: &usize| !state.table.get(*slot).awaits_birth(parent, stamped.time);
-                    if let Some(slot) = old(&state, child).filter(other) {
+                    if let Some(slot) = state.table.newest(child).filter(other) {
                         let process = state.table.remove(slot);
                         state.exit(process, ExitStatus::Unknown, stamped.time);
+                        doubtful.insert(child);
                     }
                 }
                 Change::Exit { process, .. } => {
+                    let doubtful = doubtful.contains(&process);
                     let id = {
                         let state = shared.state.lock();
-                        old(&state, process).map(|slot| state.table.get(slot).id)
+                        let slot = if doubtful { state.table.newest(process) } else { old(&state, process) };
+                        slot.map(|slot| state.table.get(slot).id)
                     };
                     if let Some(id) = id {
-                        self.maybe_ended(shared, id, &since[index..]);
+                        self.maybe_ended(
+                            shared,
+                            id,
+                            if doubtful { &[] } else { &since[index..] },
+                            stamped.time,
+                        );
                         continue;
                     }
                 }
@@ -178,8 +190,9 @@ impl Turn {
         state.news(&mut self.wakes);
     }
 
-    /// Some thread of `id` has ended, and it may have others that nobody saw. `rest` begins with that exit.
-    fn maybe_ended(&mut self, shared: &Shared, id: ProcId, rest: &[Stamped]) {
+    /// Some thread of `id` has ended, and it may have others that nobody saw. `rest` begins with that exit, or is
+    /// empty if it need not be one of its own.
+    fn maybe_ended(&mut self, shared: &Shared, id: ProcId, rest: &[Stamped], time: u64) {
         let now = self.source.look(id.pid()).ok().flatten();
         let mut state = shared.state.lock();
         let Some(slot) = state.table.find(id) else { return };
@@ -193,7 +206,7 @@ impl Turn {
                 drop(state);
                 let status = zombie.and_then(|zombie| zombie.status).or(last);
                 let status = status.map_or(ExitStatus::Unknown, ExitStatus::from_wait_status);
-                end(shared, id, status, rest[0].time);
+                end(shared, id, status, time);
             }
         }
     }
