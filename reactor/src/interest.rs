@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::error::{ChangeError, QueueError};
 use crate::flags::{
-    EV_ADD, EV_CLEAR, EV_DELETE, EV_DISABLE, EV_ENABLE, EVFILT_USER, NOTE_CHILD, NOTE_EXEC, NOTE_EXIT,
-    NOTE_FORK, NOTE_TRACK, NOTE_TRACKERR, NOTE_TRIGGER,
+    EV_ADD, EV_CLEAR, EV_DELETE, EV_DISABLE, EV_ENABLE, EV_EOF, EVFILT_USER, NOTE_CHILD, NOTE_EXEC,
+    NOTE_EXIT, NOTE_FORK, NOTE_TRACK, NOTE_TRACKERR, NOTE_TRIGGER,
 };
 use crate::kevent::Kevent;
 use crate::knote::list::NoteKey;
@@ -51,8 +51,10 @@ pub enum NoticeKind {
         forked: bool,
         /// It runs another program.
         ran: bool,
-        /// It ended, and this is the last notice of it (C20).
+        /// How it ended, if that was asked for.
         exit: Option<ExitStatus>,
+        /// It ended, whether that was asked for or not: this is the last notice of it (C19, C20).
+        ended: bool,
         /// Something of it, or a child, may have gone untold: the source lost records, or the queue was full (C30).
         missed: bool,
     },
@@ -155,6 +157,7 @@ impl Notice {
                     forked: told(NOTE_FORK),
                     ran: told(NOTE_EXEC),
                     exit: told(NOTE_EXIT).then_some(status),
+                    ended: kevent.flags & EV_EOF != 0,
                     missed: told(NOTE_TRACKERR),
                 }
             }

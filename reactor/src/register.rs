@@ -70,7 +70,9 @@ impl Request {
             EVFILT_USER => {}
             EVFILT_PROC => {
                 let unknown = change.fflags & !PROC_INPUT;
-                if unknown != 0 {
+                // A deletion asks for nothing, and may be an event that is given back as it came.
+                let deletes = flags & (EV_ADD | EV_DELETE) == EV_DELETE;
+                if unknown != 0 && !deletes {
                     return Err(ChangeError::UnknownNotes { fflags: unknown });
                 }
             }

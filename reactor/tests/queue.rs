@@ -228,7 +228,8 @@ fn registrations_name_births_and_end_when_dropped() {
     notices.clear();
     queue.wait(&mut notices, 64, NOW).unwrap();
     let exit = Some(ExitStatus::Signal { signal: 9, core: false });
-    let ended = NoticeKind::Process { id: child, forked: false, ran: false, exit, missed: false };
+    let ended =
+        NoticeKind::Process { id: child, forked: false, ran: false, exit, ended: true, missed: false };
     assert_eq!(notices.iter().map(|notice| notice.kind).collect::<Vec<_>>(), [ended]);
     registration.enable().unwrap();
     drop(registration);
@@ -296,4 +297,19 @@ fn c3_gone_before_its_record() {
     script.exit(101, 0);
     assert_eq!(read(&queue), []);
     assert_eq!(queue.stats().notes, 0);
+}
+
+/// A program gives an event back with EV_DELETE; what it told is nothing that could be asked for.
+#[test]
+fn c9_an_event_can_be_given_back_to_be_deleted() {
+    let (queue, script) = bench();
+    add(&queue, 100, NOTE_TRACK | NOTE_EXIT);
+    script.fork(100, 101);
+    let mut event = read(&queue)[0];
+    assert_eq!((event.ident, event.fflags), (101, NOTE_CHILD));
+    event.flags |= EV_DELETE;
+    assert_eq!(queue.kevent(&[event], &mut [], NOW).unwrap(), 0);
+    event.flags = EV_ADD;
+    assert_eq!(queue.kevent(&[event], &mut [], NOW).unwrap_err().errno(), libc::EINVAL);
+    assert_eq!(queue.stats().notes, 1);
 }

@@ -4,7 +4,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
 
 use crate::ProcId;
-use crate::flags::{EVFILT_PROC, EVFILT_USER};
+use crate::flags::{EVFILT_PROC, EVFILT_USER, NOTE_EXIT};
 use crate::kevent::Kevent;
 use crate::knote::ready::{Links, NONE, Ready};
 use crate::knote::state::{Delivery, Input, Life, State};
@@ -264,11 +264,14 @@ impl Notes {
 
     /// The pids of this program's own children that are not known to have ended.
     pub(crate) fn own_children(&self) -> Vec<u32> {
+        // Whose end would be told now.
         let pid = |slot: &u32| match self.slots[*slot as usize].body {
-            Body::Process { pid, .. } => pid,
-            Body::User { .. } => unreachable!("a note on a process"),
+            Body::Process { pid, ref state, .. } if state.enabled && state.asked & NOTE_EXIT != 0 => {
+                Some(pid)
+            }
+            _ => None,
         };
-        self.own.iter().map(pid).collect()
+        self.own.iter().filter_map(pid).collect()
     }
 
     /// The ends of these children are awaited no more.

@@ -8,6 +8,8 @@ const NONE: u32 = u32::MAX;
 #[derive(Debug, Default)]
 pub(crate) struct Pids {
     pages: Vec<Option<Page>>,
+    /// The page that went last, for the next one: a pid may come and go alone.
+    spare: Option<Page>,
 }
 
 struct Page {
@@ -35,7 +37,10 @@ impl Pids {
         if self.pages.len() <= number {
             self.pages.resize_with(number + 1, || None);
         }
-        let page = self.pages[number].get_or_insert_with(|| Page { slots: Box::new([NONE; PAGE]), used: 0 });
+        let page = self.pages[number].get_or_insert_with(|| {
+            let spare = self.spare.take();
+            spare.unwrap_or_else(|| Page { slots: Box::new([NONE; PAGE]), used: 0 })
+        });
         let before = std::mem::replace(&mut page.slots[pid as usize % PAGE], slot);
         page.used += usize::from(before == NONE);
     }
@@ -47,7 +52,7 @@ impl Pids {
         let before = std::mem::replace(&mut page.slots[pid as usize % PAGE], NONE);
         page.used -= usize::from(before != NONE);
         if page.used == 0 {
-            *place = None;
+            self.spare = place.take();
         }
     }
 }

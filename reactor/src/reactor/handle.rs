@@ -130,7 +130,7 @@ impl Shared {
         let result = work(&mut turn);
         let mut wakes = std::mem::take(&mut turn.wakes);
         self.baton.give_back(turn, |turn| {
-            while self.run(turn) {}
+            turn.catch_up(self);
             wakes.append(&mut turn.wakes);
         });
         wake(wakes);
