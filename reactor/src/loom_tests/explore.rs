@@ -79,6 +79,7 @@ scenarios! {
     loom_waiter_x_pump: "waiter x pump of another", UNBOUNDED, 59 executions, waiting::waiter_x_pump;
     loom_waiter_x_trigger: "waiter x trigger", UNBOUNDED, 20 executions, waiting::waiter_x_trigger;
     loom_waiter_x_close: "waiter x close", UNBOUNDED, 20 executions, waiting::waiter_x_close;
+    loom_task_x_waiter: "task x waiter", UNBOUNDED, 64 executions, waiting::task_x_waiter;
     loom_lead_x_lead: "lead x lead", UNBOUNDED, 29 executions, waiting::lead_x_lead;
     loom_lead_x_lead_x_exit: "lead x lead x exit", Some(4), 698 executions, waiting::lead_x_lead_x_exit;
     loom_waiter_x_waiter_x_activation: "waiter x waiter x activation", Some(4), 1652 executions,
