@@ -159,7 +159,10 @@ mod binding {
 
     pub(super) fn scenario(add: Work) {
         let rig = Rig::new();
-        let end = beside(&rig, |rig| rig.apply(&[exit(P, 5)]));
+        let end = beside(&rig, |rig| {
+            rig.kernel.exit(P, 5, false);
+            rig.apply(&[exit(P, 5)]);
+        });
         add(&rig);
         end.join().unwrap();
         rig.rest();
@@ -208,8 +211,7 @@ mod draining {
     pub(super) fn scenario(add: Add) {
         let rig = Rig::new();
         let other = beside(&rig, Rig::turn);
-        rig.kernel.exit(P, 5, false);
-        rig.kernel.fork(1, P, 6);
+        rig.kernel.exit_and_fork();
         let birth = add(&rig, Kevent::process(P, EV_ADD, NOTE_EXIT));
         other.join().unwrap();
         assert_eq!(birth, Some(3), "whoever has the pid now");

@@ -113,6 +113,7 @@ pub(super) fn two_queues() -> (Arc<Rig>, Arc<QueueShared>) {
         state.table.insert(OTHER, None, Origin::Born, 1, Threads::Leader);
         state.queues.open(QueueOptions::default())
     };
+    rig.kernel.list(OTHER);
     let request = Request::new(&Kevent::process(OTHER, EV_ADD, NOTE_EXIT)).unwrap();
     request.add(&rig.state, &other, &mut *rig.baton.take()).unwrap();
     (rig, other)
