@@ -127,7 +127,7 @@ impl Queues {
     }
 }
 
-#[cfg(all(test, not(proc_reactor_loom)))]
+#[cfg(all(test, not(any(proc_reactor_loom, proc_reactor_shuttle))))]
 mod tests {
     use super::*;
 

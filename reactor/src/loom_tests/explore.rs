@@ -52,16 +52,16 @@ scenarios! {
     loom_claim_x_turn: "claim x turn", UNBOUNDED, 33 executions, turn::claim_x_turn;
     loom_attach_x_exit: "attach x exit", UNBOUNDED, 6 executions, turn::attach_x_exit;
 
-    loom_register_x_exit: "register x exit", UNBOUNDED, 23 executions, notes::register_x_exit;
-    loom_register_x_reaped: "register x exit, reaped", UNBOUNDED, 23 executions, notes::register_x_reaped;
-    loom_register_x_turn: "register x exit by a turn", Some(7), 86 executions, notes::register_x_turn;
+    loom_register_x_exit: "register x exit", UNBOUNDED, 33 executions, notes::register_x_exit;
+    loom_register_x_reaped: "register x exit, reaped", UNBOUNDED, 33 executions, notes::register_x_reaped;
+    loom_register_x_turn: "register x exit by a turn", Some(7), 106 executions, notes::register_x_turn;
     loom_scan_x_exit: "scan x exit", UNBOUNDED, 5 executions, notes::scan_x_exit;
     loom_scan_x_scan_x_exit: "scan x scan x exit", UNBOUNDED, 78 executions, notes::scan_x_scan_x_exit;
     loom_delete_x_exit: "delete x exit", UNBOUNDED, 5 executions, notes::delete_x_exit;
     loom_delete_x_scan: "delete x scan", UNBOUNDED, 12 executions, notes::delete_x_scan;
     loom_delete_x_scan_x_exit: "delete x scan x exit", UNBOUNDED, 75 executions, notes::delete_x_scan_x_exit;
-    loom_reregister_x_exit: "re-register x exit", UNBOUNDED, 28 executions, notes::reregister_x_exit;
-    loom_reregister_x_turn: "re-register x exit by a turn", Some(7), 97 executions, notes::reregister_x_turn;
+    loom_reregister_x_exit: "re-register x exit", UNBOUNDED, 23 executions, notes::reregister_x_exit;
+    loom_reregister_x_turn: "re-register x exit by a turn", Some(7), 92 executions, notes::reregister_x_turn;
     loom_track_x_delete_parent: "track x delete parent", UNBOUNDED, 5 executions,
         notes::track_x_delete_parent;
     loom_fork_x_exit_of_child: "fork x exit of the child", UNBOUNDED, 14 executions,
@@ -71,7 +71,7 @@ scenarios! {
     loom_disable_x_activate_x_enable: "disable x activate x enable", UNBOUNDED, 144 executions,
         notes::disable_x_activate_x_enable;
     loom_attaching_x_delete: "attaching x delete", UNBOUNDED, 16 executions, notes::attaching_x_delete;
-    loom_attaching_x_exit: "attaching x exit", UNBOUNDED, 12 executions, notes::attaching_x_exit;
+    loom_attaching_x_exit: "attaching x exit", UNBOUNDED, 27 executions, notes::attaching_x_exit;
 
     loom_wake_x_poll: "wake x poll", UNBOUNDED, 10 executions, waiting::wake_x_poll;
     loom_waiter_x_activation: "waiter x activation", UNBOUNDED, 8 executions, waiting::waiter_x_activation;
@@ -79,6 +79,7 @@ scenarios! {
     loom_waiter_x_pump: "waiter x pump of another", UNBOUNDED, 59 executions, waiting::waiter_x_pump;
     loom_waiter_x_trigger: "waiter x trigger", UNBOUNDED, 20 executions, waiting::waiter_x_trigger;
     loom_waiter_x_close: "waiter x close", UNBOUNDED, 20 executions, waiting::waiter_x_close;
+    loom_task_x_waiter: "task x waiter", UNBOUNDED, 64 executions, waiting::task_x_waiter;
     loom_lead_x_lead: "lead x lead", UNBOUNDED, 29 executions, waiting::lead_x_lead;
     loom_lead_x_lead_x_exit: "lead x lead x exit", Some(4), 698 executions, waiting::lead_x_lead_x_exit;
     loom_waiter_x_waiter_x_activation: "waiter x waiter x activation", Some(4), 1652 executions,

@@ -2,6 +2,7 @@
 //! order. Beside each stands the right order in the same scenario, in which nothing is found.
 
 use std::process::Command;
+use std::task::Waker;
 
 use loom::thread;
 
@@ -9,7 +10,7 @@ use super::explore::model;
 use super::notes::{beside, watched};
 use super::rig::{CHILD, P, Rig, count, exec, exit, fork};
 use super::turn::{Request, request, turns};
-use super::waiting::{OTHER, two_queues};
+use super::waiting::{OTHER, ask, task_beside_waiter, two_queues};
 use crate::flags::*;
 use crate::kevent::Kevent;
 use crate::knote::list::NoteKey;
@@ -80,6 +81,8 @@ faults! {
     /// A waiter is on the list before its waker is where it is looked for, or looks only before it is on the list.
     loom_finds_a_waiter_that_looks_too_early: waiter::scenario,
         waiter::registered_first, waiter::registered_last, waiter::not_looking_again;
+    /// A task that got something and still is among those who wait: it is woken for what another should have.
+    loom_finds_a_task_that_stays_on_the_list: task_beside_waiter, ask, task_that_stays;
     /// News that wake before they are there.
     loom_finds_an_activation_that_wakes_too_early: activation::scenario,
         activation::in_one_hold, activation::wakes_first;
@@ -89,6 +92,19 @@ faults! {
 
 fn turns_of_two(request: Request) {
     turns(2, request);
+}
+
+fn task_that_stays(rig: &Rig, slot: &Arc<WakeSlot>, waker: &Waker) -> Vec<Kevent> {
+    loop {
+        let events = rig.try_scan(1).unwrap();
+        if !events.is_empty() {
+            return events;
+        }
+        slot.register(waker);
+        if rig.queue.lock().waits(slot) {
+            return events;
+        }
+    }
 }
 
 type Work = fn(&Rig);
@@ -143,7 +159,10 @@ mod binding {
 
     pub(super) fn scenario(add: Work) {
         let rig = Rig::new();
-        let end = beside(&rig, |rig| rig.apply(&[exit(P, 5)]));
+        let end = beside(&rig, |rig| {
+            rig.kernel.exit(P, 5, false);
+            rig.apply(&[exit(P, 5)]);
+        });
         add(&rig);
         end.join().unwrap();
         rig.rest();
@@ -192,8 +211,7 @@ mod draining {
     pub(super) fn scenario(add: Add) {
         let rig = Rig::new();
         let other = beside(&rig, Rig::turn);
-        rig.kernel.exit(P, 5, false);
-        rig.kernel.fork(1, P, 6);
+        rig.kernel.exit_and_fork();
         let birth = add(&rig, Kevent::process(P, EV_ADD, NOTE_EXIT));
         other.join().unwrap();
         assert_eq!(birth, Some(3), "whoever has the pid now");

@@ -151,16 +151,14 @@ pub(super) fn delete_x_scan_x_exit() {
 /// (K7, C8).
 pub(super) fn reregister_x_exit() {
     reregistered(|rig| {
-        rig.kernel.exit(P, 5, false);
-        rig.kernel.fork(1, P, 6);
+        rig.kernel.exit_and_fork();
         rig.pump();
     });
 }
 
 pub(super) fn reregister_x_turn() {
     reregistered(|rig| {
-        rig.kernel.exit(P, 5, false);
-        rig.kernel.fork(1, P, 6);
+        rig.kernel.exit_and_fork();
         rig.turn();
     });
 }

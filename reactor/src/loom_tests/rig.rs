@@ -40,6 +40,13 @@ struct World {
     rung: bool,
 }
 
+impl World {
+    fn list(&mut self, pid: u32, start: u64) {
+        let living = Living { pid, parent: 1, start, threads: vec![pid], status: None };
+        self.living.insert(pid, living);
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Kernel {
     world: LoomMutex<World>,
@@ -65,12 +72,16 @@ impl Kernel {
         });
     }
 
-    /// A process is born.
-    pub(super) fn fork(&self, parent: u32, child: u32, time: u64) {
+    /// A process is in the list.
+    pub(super) fn list(&self, pid: u32) {
+        self.with(|world| world.list(pid, 1));
+    }
+
+    /// P ends, and has been reaped, and another is born as P.
+    pub(super) fn exit_and_fork(&self) {
         self.with(|world| {
-            let living = Living { pid: child, parent, start: time, threads: vec![child], status: None };
-            world.living.insert(child, living);
-            world.queued.push_back(fork(parent, child, time));
+            world.list(P, 6);
+            world.queued.extend([exit(P, 5), fork(1, P, 6)]);
         });
     }
 }
@@ -153,6 +164,7 @@ impl Rig {
         }
         let queue = state.queues.open(QueueOptions::default());
         let kernel = Arc::new(Kernel { world: LoomMutex::default(), changed: Condvar::new() });
+        kernel.list(P);
         let rig = Self {
             baton: Baton::new(List(Arc::clone(&kernel))),
             kernel,

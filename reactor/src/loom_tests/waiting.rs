@@ -2,6 +2,7 @@
 //! ends in a deadlock, which loom reports, where that does not hold.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::Waker;
 
 use loom::thread;
 
@@ -112,6 +113,7 @@ pub(super) fn two_queues() -> (Arc<Rig>, Arc<QueueShared>) {
         state.table.insert(OTHER, None, Origin::Born, 1, Threads::Leader);
         state.queues.open(QueueOptions::default())
     };
+    rig.kernel.list(OTHER);
     let request = Request::new(&Kevent::process(OTHER, EV_ADD, NOTE_EXIT)).unwrap();
     request.add(&rig.state, &other, &mut *rig.baton.take()).unwrap();
     (rig, other)
@@ -171,5 +173,45 @@ pub(super) fn waiter_x_waiter_x_activation() {
     trigger.join().unwrap();
     assert_eq!(events.len(), 2);
     assert_ne!(events[0].ident, events[1].ident, "one event is one waiter's");
+    rig.is_empty();
+}
+
+/// How a task asks: like [`wait::poll`].
+pub(super) type Ask = fn(&Rig, &Arc<WakeSlot>, &Waker) -> Vec<Kevent>;
+
+pub(super) fn ask(rig: &Rig, slot: &Arc<WakeSlot>, waker: &Waker) -> Vec<Kevent> {
+    let mut events = Vec::new();
+    let _ = wait::poll(&rig.queue, slot, waker, || {
+        events.extend(rig.try_scan(1)?);
+        Ok(events.len())
+    });
+    events
+}
+
+pub(super) fn task_x_waiter() {
+    task_beside_waiter(ask);
+}
+
+/// A task that got something is busy with it, and what comes then is for the thread that waits.
+pub(super) fn task_beside_waiter(ask: Ask) {
+    let rig = Rig::with(|rig| {
+        for ident in [1, 2] {
+            rig.change(Kevent::user(ident, EV_ADD | EV_ONESHOT, 0)).unwrap();
+        }
+    });
+    let slot = Arc::new(WakeSlot::new());
+    let (bell, waker) = bell();
+    let waiter = beside(&rig, |rig| rig.wait().unwrap());
+    assert_eq!(ask(&rig, &slot, &waker), []);
+    rig.change(Kevent::user(1, 0, NOTE_TRIGGER)).unwrap();
+    let mut events = ask(&rig, &slot, &waker);
+    rig.change(Kevent::user(2, 0, NOTE_TRIGGER)).unwrap();
+    events.extend(waiter.join().unwrap());
+    if events.len() == 1 {
+        assert!(bell.0.load(Relaxed), "the task was not woken");
+        events.extend(ask(&rig, &slot, &waker));
+    }
+    rig.queue.leave(&slot);
+    assert_eq!(events.len(), 2);
     rig.is_empty();
 }
