@@ -161,7 +161,7 @@ impl Queue {
         events: &mut [Kevent],
         timeout: Option<Duration>,
     ) -> Result<usize, QueueError> {
-        self.owner.check()?;
+        self.usable()?;
         let entries = self.apply(changes, events)?;
         if entries > 0 || events.is_empty() {
             return Ok(entries);
@@ -256,7 +256,7 @@ impl Queue {
         change: &Kevent,
         work: impl FnOnce(&Request) -> Result<T, ChangeError>,
     ) -> Result<T, QueueError> {
-        self.owner.check()?;
+        self.usable()?;
         Request::new(change).and_then(|request| work(&request)).map_err(|error| match error {
             ChangeError::Closed => QueueError::Closed,
             error => QueueError::Change { index: 0, change: *change, error },
@@ -277,8 +277,10 @@ impl Queue {
         Ok(())
     }
 
+    /// Before anything that is wrong with a call is told, and also where a call has nothing to do.
     pub(crate) fn usable(&self) -> Result<(), QueueError> {
-        self.owner.check()
+        self.owner.check()?;
+        if self.owner.queue.lock().closed { Err(QueueError::Closed) } else { Ok(()) }
     }
 
     /// An `EV_ADD` of a process, with everything applied that came before.
@@ -419,7 +421,7 @@ impl QueueWaiter {
         events: &mut [Kevent],
     ) -> Poll<Result<usize, QueueError>> {
         let owner = &self.queue.owner;
-        owner.check()?;
+        self.queue.usable()?;
         if events.is_empty() {
             return Poll::Ready(Ok(0));
         }

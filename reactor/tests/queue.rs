@@ -266,3 +266,20 @@ fn c8_a_zombie_is_not_taken_for_the_last_owner_of_its_pid() {
     let told: Vec<_> = read(&queue).iter().map(|event| (event.udata, event.data)).collect();
     assert_eq!(told, [(1, 0x100), (2, 0x200)]);
 }
+
+/// EBADF comes before everything else that may be wrong, and also where there is nothing to do (C35).
+#[test]
+fn c35_a_closed_queue_is_closed_first() {
+    let (queue, _script) = bench();
+    let mut waiter = queue.waiter();
+    queue.close();
+    let closed = |result| matches!(result, Err(QueueError::Closed));
+    assert!(closed(queue.kevent(&[], &mut [], NOW)));
+    let unknown = Kevent { filter: 99, ..Kevent::process(100, EV_ADD, 0) };
+    assert!(closed(queue.kevent(&[unknown], &mut [Kevent::default()], NOW)));
+    assert!(closed(queue.wait(&mut Vec::new(), 0, NOW)));
+    assert!(matches!(
+        waiter.poll_kevent(&mut Context::from_waker(Waker::noop()), &mut []),
+        Poll::Ready(Err(QueueError::Closed))
+    ));
+}
