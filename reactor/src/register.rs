@@ -180,6 +180,11 @@ impl Request {
             ChangeError::Denied { ident: u64::from(pid), error }
         };
         source.attach(pid).map_err(denied)?;
+        // The table has it until the record of its end comes, which may be late: to be watched it is too late already.
+        if source.is_gone(pid) {
+            Self::give_up(queue, key);
+            return Err(ChangeError::NoSuchProcess { ident: u64::from(pid) });
+        }
         let mut looked = None;
         loop {
             let (bound, news) = self.bind(state, queue, key, looked.take())?;

@@ -283,3 +283,17 @@ fn c35_a_closed_queue_is_closed_first() {
         Poll::Ready(Err(QueueError::Closed))
     ));
 }
+
+/// The process list is ahead of the records: who is gone from it cannot be registered any more (C3).
+#[test]
+fn c3_gone_before_its_record() {
+    let (queue, script) = bench();
+    script.fork(100, 101);
+    queue.reactor().turn();
+    script.unlist(101);
+    let error = queue.kevent(&[Kevent::process(101, EV_ADD, NOTE_EXIT)], &mut [], NOW).unwrap_err();
+    assert_eq!(error.errno(), libc::ESRCH, "{error}");
+    script.exit(101, 0);
+    assert_eq!(read(&queue), []);
+    assert_eq!(queue.stats().notes, 0);
+}
