@@ -7,9 +7,6 @@ use crate::case::{Case, Gate, case};
 use crate::stage::How;
 use crate::world::*;
 
-const F: &str = "F finds the old note, changes it and leaves the new process unwatched without a word; if the old note had not asked for the end, \
-                 it vanishes too. This is the main difference there is: here a note is on a birth and not on a pid.";
-
 pub(crate) const CASES: &[Case] = &[
     case(
         "C8",
@@ -18,7 +15,11 @@ pub(crate) const CASES: &[Case] = &[
          own: the old end is told with the old udata, and the new process is watched from the EV_ADD on.",
         an_unread_end_and_a_new_process,
     )
-    .differs(F),
+    .differs(
+        "F finds the old note, changes it and leaves the new process unwatched without a word; if the old \
+         note had not asked for the end, it vanishes too. This is the main difference there is: here a note \
+         is on a birth and not on a pid.",
+    ),
     case(
         "C8",
         "a_disabled_end_and_a_new_process",
@@ -47,7 +48,7 @@ pub(crate) const CASES: &[Case] = &[
         "Ends of several owners of a pid, all unread, are told in the order of their births.",
         two_ends_of_one_pid,
     )
-    .differs(F),
+    .differs("F has one note for both, and tells the first end only."),
     case(
         "C8",
         "another_queue_is_not_concerned",

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use proc_reactor::Kevent;
 use proc_reactor::flags::*;
+use proc_reactor::{Change, Kevent};
 
 use crate::case::{Case, Gate, case};
 use crate::os::{self, Waited};
@@ -88,9 +89,18 @@ pub(crate) const CASES: &[Case] = &[
     case(
         "C41",
         "an_end_that_was_waited_for",
-        "An end that the program has seen by wait(2) is told by the next call, with time-out zero.",
+        "An end that the program has seen by wait(2) is told before a call says that there is nothing, \
+         also one with time-out zero.",
         an_end_that_was_waited_for,
     ),
+    case(
+        "C41",
+        "a_late_record",
+        "So it is if the source is late with its record: the call waits for that, a second at most.",
+        a_late_record,
+    )
+    .differs("A kernel's own events are never late.")
+    .gated(&[Gate::Real("how late a real source is cannot be chosen")]),
     case("C41", "under_load", "So it is on a machine that is busy.", under_load)
         .gated(&[Gate::Scripted("it is about the machine")]),
 ];
@@ -282,6 +292,25 @@ fn an_end_that_was_waited_for(world: &mut World) {
     world.stage().let_go(pid);
     world.reap(pid);
     world.bad(Kevent::process(pid, EV_ADD, NOTE_EXIT), libc::ESRCH);
+}
+
+fn a_late_record(world: &mut World) {
+    let script = world.script.clone().unwrap();
+    let pid = world.stage().spawn();
+    world.add(pid, NOTE_EXIT);
+    world.good(Kevent::user(1, EV_ADD | EV_ONESHOT, 0));
+    world.good(Kevent::user(1, 0, NOTE_TRIGGER));
+    // It ends, and is reaped. What happened is not queued yet.
+    script.unlist(pid);
+    // What is there does not have to wait.
+    world.tells(&[Kevent::user(1, EV_ONESHOT, 0)]);
+    let late = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(30));
+        script.change(Change::Exit { process: pid, thread: pid, status: Some(0x500), parent: 0 });
+    });
+    world.tells(&[event(pid, LAST, NOTE_EXIT, code(5))]);
+    late.join().unwrap();
+    world.stage().forget(pid);
 }
 
 fn under_load(world: &mut World) {

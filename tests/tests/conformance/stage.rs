@@ -243,7 +243,9 @@ impl Stage for Scripted {
     }
 
     fn forget(&mut self, pid: u32) {
-        self.reap(pid);
+        self.script.unlist(pid);
+        self.parents.remove(&pid);
+        self.zombies.remove(&pid);
     }
 
     fn quick(&mut self, code: u8) -> u32 {
