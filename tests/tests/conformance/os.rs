@@ -5,6 +5,12 @@ use std::ffi::c_int;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+/// How long any one thing may take, whatever else the machine does.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long between two looks whether it has happened.
+pub(crate) const LOOK: Duration = Duration::from_micros(500);
 
 /// What has become of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,10 +90,22 @@ pub(crate) fn in_a_fork(work: impl FnOnce() -> u8) -> i32 {
     // SAFETY: what the child may do is said above.
     match unsafe { libc::fork() } {
         0 => exit(work().into()),
-        pid if pid > 0 => match wait(pid.unsigned_abs(), true) {
-            Waited::Ended(status) => status,
-            other => panic!("{other:?}"),
-        },
+        pid if pid > 0 => {
+            let pid = pid.unsigned_abs();
+            let begun = Instant::now();
+            loop {
+                match wait(pid, false) {
+                    Waited::Ended(status) => return status,
+                    Waited::Lives if begun.elapsed() < PATIENCE => std::thread::sleep(LOOK),
+                    Waited::Lives => {
+                        kill(pid, libc::SIGKILL);
+                        wait(pid, true);
+                        panic!("hung: a fork that was to end at once");
+                    }
+                    Waited::Nobody => panic!("{pid} has been reaped by another"),
+                }
+            }
+        }
         _ => panic!("fork: {}", io::Error::last_os_error()),
     }
 }

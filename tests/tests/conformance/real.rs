@@ -3,14 +3,10 @@
 use std::collections::HashMap;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::os::{self, Quick, Waited};
+use crate::os::{self, LOOK, PATIENCE, Quick, Waited};
 use crate::stage::{How, Stage};
-
-/// How long any one thing may take, whatever else the machine does.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-const LOOK: Duration = Duration::from_micros(500);
 
 /// Asks until there is an answer. The name of the step is for whoever reads that it hung.
 pub(crate) fn until<T>(step: impl FnOnce() -> String, mut ask: impl FnMut() -> Option<T>) -> T {

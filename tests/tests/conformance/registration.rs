@@ -38,8 +38,8 @@ pub(crate) const CASES: &[Case] = &[
         no_such_process,
     )
     .differs(
-        "F finds the process by the low 32 bits of the ident and keys the note by all 64, so that 2^32 + \
-         PID makes a second note that PID does not delete.",
+        "F looks at the low 32 bits to find a process and at all of them to find a note: 2^32 + PID makes \
+         a second note, which EV_DELETE of PID does not delete.",
     ),
     case(
         "C3",

@@ -4,6 +4,7 @@ use proc_reactor::flags::*;
 use proc_reactor::{Kevent, QueueOptions, Reactor, open};
 
 use crate::case::{Case, Gate, case};
+use crate::real::until;
 use crate::stage::How;
 use crate::world::*;
 
@@ -449,7 +450,9 @@ fn a_flood_is_told(world: &mut World) {
     let mut options = real_options(world.source.unwrap());
     options.receive_buffer = Some(4096);
     options.shards = Some(1);
-    let starved = Reactor::new(open(&options).unwrap()).unwrap().queue(QueueOptions::default()).unwrap();
+    // Others' records may leave no room for the answer that opening waits for.
+    let source = until(|| "so small a source is opened".to_owned(), || open(&options).ok());
+    let starved = Reactor::new(source).unwrap().queue(QueueOptions::default()).unwrap();
     let pid = world.spawn();
     change(&starved, Kevent::process(pid, EV_ADD, NOTE_TRACK | NOTE_EXIT)).unwrap();
     world.stage().many(pid, 2_000, How::Vfork, 0);
@@ -479,8 +482,12 @@ fn a_flood_is_told(world: &mut World) {
         .map(|event| event.data)
         .collect();
     assert!(data == [code(2)] || data == [-1], "{ends:?}");
-    read(&starved);
-    assert_eq!(starved.stats().notes, 0, "C40");
+    // The record of a child's end may come long after its parent reaped it.
+    let empty = || {
+        read(&starved);
+        (starved.stats().notes == 0).then_some(())
+    };
+    until(|| format!("C40: nothing is left: {:?}", starved.stats()), empty);
 }
 
 fn tracking_oneself(world: &mut World) {

@@ -9,7 +9,8 @@ use proc_reactor::{
     ChangeError, Kevent, OpenError, OpenOptions, Queue, QueueError, QueueOptions, Reactor, SourceName, open,
 };
 
-use crate::real::{PATIENCE, Real, until};
+use crate::os::PATIENCE;
+use crate::real::{Real, until};
 use crate::stage::{How, Scripted, Stage};
 
 pub(crate) const NOW: Option<Duration> = Some(Duration::ZERO);
