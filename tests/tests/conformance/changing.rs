@@ -73,6 +73,12 @@ pub(crate) const CASES: &[Case] = &[
     ),
     case(
         "C9",
+        "an_event_given_back",
+        "An event with EV_DELETE added to its flags is a good deletion, also one that tells of a child.",
+        an_event_given_back,
+    ),
+    case(
+        "C9",
         "unknown_filters",
         "A filter other than EVFILT_PROC and EVFILT_USER is EINVAL.",
         unknown_filters,
@@ -314,6 +320,21 @@ fn delete_goes_before_the_rest(world: &mut World) {
         world.good(Kevent::process(pid, EV_DELETE | flags, NOTE_EXIT));
         assert_eq!(world.queue.stats().notes, 0);
     }
+}
+
+fn an_event_given_back(world: &mut World) {
+    let parent = world.spawn();
+    world.add(parent, ALL);
+    let child = world.fork(parent);
+    let events = read(&world.queue);
+    assert_eq!(tally(&events), [1, 0, 0]);
+    for told in events {
+        world.good(Kevent { flags: told.flags | EV_DELETE, ..told });
+    }
+    assert_eq!(world.queue.stats().notes, 0);
+    world.exit(child, 0);
+    world.exit(parent, 0);
+    world.quiet();
 }
 
 fn unknown_filters(world: &mut World) {
