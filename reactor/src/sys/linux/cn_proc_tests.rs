@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::cn_proc::CnProc;
 use super::message;
@@ -179,11 +180,21 @@ fn k12_in_order_across_losses_too() {
     let Some(mut source) = open(Some(4096), 8) else { return };
     let mut ended: HashMap<u32, u64> = HashMap::new();
     let (mut losses, mut births, mut late) = (0, 0, 0);
+    // Each is more than the buffers hold; what is read after it is read in the midst of the next one.
+    let floods = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        let flooding = scope.spawn(|| flood(4_000));
+        let flooding = scope.spawn(|| {
+            for _ in 0..20 {
+                flood(200);
+                floods.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let mut read = 0;
         while !flooding.is_finished() {
-            // Long enough for the buffers to overrun.
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            while floods.load(Ordering::Relaxed) == read && !flooding.is_finished() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            read = floods.load(Ordering::Relaxed);
             let (mut out, end) = drain(&mut source);
             if end == Drained::Overrun {
                 source.settle(&mut out).unwrap();
