@@ -99,12 +99,12 @@ impl Queue {
     /// Else as for [`Queue::kevent`].
     pub fn register(&self, pid: u32, interest: Interest, token: u64) -> Result<Registration, QueueError> {
         let change = Kevent::process(pid, EV_ADD | EV_ENABLE, interest.bits()).with_udata(token);
-        let (key, id) = self.one(&change, |request| {
+        let (key, id, hold) = self.one(&change, |request| {
             self.reactor().shared.pump();
             // Without EV_DELETE there is a note afterwards.
-            self.add(request)?.note.ok_or(ChangeError::NoSuchNote)
+            let (added, hold) = self.add_held(request)?;
+            added.note.map(|(key, id)| (key, id, hold)).ok_or(ChangeError::NoSuchNote)
         })?;
-        let hold = self.hold(key);
         Ok(Registration { queue: self.clone(), key, hold, id, interest, token, kept: false })
     }
 

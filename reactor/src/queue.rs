@@ -294,6 +294,20 @@ impl Queue {
         Ok(added)
     }
 
+    /// The same for a handle, which takes the note before another can add it.
+    pub(crate) fn add_held(&self, request: &Request) -> Result<(Added, u32), ChangeError> {
+        let Owner { shared, queue, .. } = &*self.owner;
+        request.pid()?;
+        shared.source_error().map_or(Ok(()), |error| Err(ChangeError::Source(error)))?;
+        let (added, news, hold) = shared.with_turn(|turn| {
+            let (added, news) = request.add(&shared.state, queue, &mut *turn.source)?;
+            let hold = added.note.map_or(0, |(key, _)| self.hold(key));
+            Ok::<_, ChangeError>((added, news, hold))
+        })?;
+        news.iter().for_each(|waiter| waiter.wake());
+        Ok((added, hold))
+    }
+
     /// Takes what is ready, and waits for it. Nobody else's business but the thread's own.
     pub(crate) fn take(
         &self,

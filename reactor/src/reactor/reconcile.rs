@@ -161,6 +161,10 @@ impl Turn {
                         );
                         continue;
                     }
+                    // Younger than the loss. A further one may have had the births of its threads.
+                    if self.lives_on(shared, process) {
+                        continue;
+                    }
                 }
                 Change::Thread { .. } | Change::Exec { .. } => {}
             }
@@ -209,6 +213,24 @@ impl Turn {
                 end(shared, id, status, time);
             }
         }
+    }
+
+    /// Some thread of a process has ended, and the list shows that it has others: these are its threads then.
+    fn lives_on(&mut self, shared: &Shared, pid: u32) -> bool {
+        if shared.state.lock().table.newest(pid).is_none() {
+            return false;
+        }
+        let Some(now) = self.source.look(pid).ok().flatten().filter(|now| !now.is_zombie()) else {
+            return false;
+        };
+        let mut state = shared.state.lock();
+        let Some(slot) = state.table.newest(pid) else { return false };
+        let process = state.table.get_mut(slot);
+        let lives = same_start(process, now.start);
+        if lives {
+            process.threads = Threads::read(pid, &now.threads);
+        }
+        lives
     }
 
     /// Step 3: the list, and what was queued while it was read. If records are lost meanwhile it begins anew.

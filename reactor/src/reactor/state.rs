@@ -352,9 +352,10 @@ impl State {
         parents_first(members.map(|process| Member { id: process.id, parent: process.parent }).collect())
     }
 
-    /// The pids of those whom a tree follows, or has followed.
+    /// The pids of those whom a tree follows, or has followed, and of those with notes.
     pub(crate) fn followed(&self) -> Vec<u32> {
-        let followed = self.table.iter().filter(|(_, process)| process.track.is_some());
+        let followed = |process: &Process| process.track.is_some() || !process.notes.is_empty();
+        let followed = self.table.iter().filter(|(_, process)| followed(process));
         followed.map(|(_, process)| process.id.pid()).collect()
     }
 
