@@ -264,7 +264,7 @@ impl Queue {
     }
 
     /// A handle takes a note, from whichever had it. Nothing to be taken if it is gone already.
-    pub(crate) fn hold(&self, key: NoteKey) -> u32 {
+    fn hold(&self, key: NoteKey) -> u32 {
         let mut inbox = self.owner.queue.lock();
         inbox.notes.find(key.slot, key.serial).map_or(0, |slot| inbox.notes.hold(slot))
     }
@@ -285,27 +285,30 @@ impl Queue {
 
     /// An `EV_ADD` of a process, with everything applied that came before.
     pub(crate) fn add(&self, request: &Request) -> Result<Added, ChangeError> {
-        let Owner { shared, queue, .. } = &*self.owner;
-        request.pid()?;
-        // What the table knows is of the time before.
-        shared.source_error().map_or(Ok(()), |error| Err(ChangeError::Source(error)))?;
-        let (added, news) = shared.with_turn(|turn| request.add(&shared.state, queue, &mut *turn.source))?;
-        news.iter().for_each(|waiter| waiter.wake());
-        Ok(added)
+        self.add_and(request, |_| ()).map(|(added, ())| added)
     }
 
     /// The same for a handle, which takes the note before another can add it.
     pub(crate) fn add_held(&self, request: &Request) -> Result<(Added, u32), ChangeError> {
+        self.add_and(request, |added| added.note.map_or(0, |(key, _)| self.hold(key)))
+    }
+
+    fn add_and<T>(
+        &self,
+        request: &Request,
+        then: impl FnOnce(&Added) -> T,
+    ) -> Result<(Added, T), ChangeError> {
         let Owner { shared, queue, .. } = &*self.owner;
         request.pid()?;
+        // What the table knows is of the time before.
         shared.source_error().map_or(Ok(()), |error| Err(ChangeError::Source(error)))?;
-        let (added, news, hold) = shared.with_turn(|turn| {
+        let (added, then, news) = shared.with_turn(|turn| {
             let (added, news) = request.add(&shared.state, queue, &mut *turn.source)?;
-            let hold = added.note.map_or(0, |(key, _)| self.hold(key));
-            Ok::<_, ChangeError>((added, news, hold))
+            let then = then(&added);
+            Ok::<_, ChangeError>((added, then, news))
         })?;
         news.iter().for_each(|waiter| waiter.wake());
-        Ok((added, hold))
+        Ok((added, then))
     }
 
     /// Takes what is ready, and waits for it. Nobody else's business but the thread's own.

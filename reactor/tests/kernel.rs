@@ -83,15 +83,21 @@ fn everything_from_the_first_instruction_on() {
 #[test]
 fn k8_a_sleeping_reader_is_told_what_it_lost_and_gets_the_tree_back() {
     let Some(reactor) = reactor(Some(4096)) else { return };
-    let script = "sleep 30 & echo $! >&3; i=0; while [ $i -lt 400 ]; do (:); i=$((i+1)); done; \
+    // The flood begins when nobody reads any more: to claim a child is to read.
+    let script = "read go; sleep 30 & echo $! >&3; i=0; while [ $i -lt 400 ]; do (:); i=$((i+1)); done; \
                   sh -c 'sleep 30; exit 5' & echo $! >&3; wait";
     let (reading, writing) = std::io::pipe().unwrap();
     let spawning = reactor.begin_spawn(TreeOptions::default()).unwrap();
     let mut command = Command::new("sh");
-    command.args(["-c", &format!("exec 3>&1; {script}")]).stdout(writing).process_group(0);
+    command
+        .args(["-c", &format!("exec 3>&1; {script}")])
+        .stdin(Stdio::piped())
+        .stdout(writing)
+        .process_group(0);
     let mut child = command.spawn().unwrap();
     drop(command);
     let mut reader = spawning.claim(child.id());
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"go\n").unwrap();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(reading));
     let mut sleepers: Vec<i32> = (0..2).map(|_| lines.next().unwrap().unwrap().parse().unwrap()).collect();
 

@@ -53,7 +53,7 @@ impl Turn {
                 self.repair_due = true;
                 return Ok(());
             }
-            list => list?.0,
+            list => list?,
         };
         self.merge(shared, &list, 0, &meanwhile);
         Ok(())
@@ -80,16 +80,10 @@ impl Turn {
     /// Steps 3 to 5, once more if the list could not be read the last time.
     pub(crate) fn reread(&mut self, shared: &Shared) -> Result<(), SourceError> {
         self.repair_due = false;
-        let begun = self.source.now();
         let mut meanwhile = Vec::new();
         let known = shared.state.lock().table.births();
         match self.list(shared, &mut meanwhile) {
-            Ok((list, more)) => {
-                if more.count > 0 {
-                    self.announce_loss(shared, begun, more);
-                }
-                self.merge(shared, &list, known, &meanwhile);
-            }
+            Ok(list) => self.merge(shared, &list, known, &meanwhile),
             Err(PopulateError::Source(error)) => return Err(error),
             Err(PopulateError::Census(error)) => {
                 tracing::error!(%error, "the process list could not be read after a loss; to be tried again");
@@ -234,8 +228,7 @@ impl Turn {
     }
 
     /// Step 3: the list, and what was queued while it was read. If records are lost meanwhile it begins anew.
-    fn list(&mut self, shared: &Shared, meanwhile: &mut Vec<Stamped>) -> Result<(List, Loss), PopulateError> {
-        let mut loss = Loss { count: 0, exact: true };
+    fn list(&mut self, shared: &Shared, meanwhile: &mut Vec<Stamped>) -> Result<List, PopulateError> {
         for attempt in 0.. {
             let mut list = List::default();
             // And whom we follow: the list may hide processes of others.
@@ -252,12 +245,13 @@ impl Turn {
             }
             self.collect(meanwhile)?;
             if !self.overrun {
-                return Ok((list, loss));
+                return Ok(list);
             }
             self.overrun = false;
+            let begun = self.source.now();
             let more = self.source.settle(meanwhile)?;
-            loss.count += more.count;
-            loss.exact &= more.exact;
+            // At once: the list may not be had in the end, and what was lost is said in any case (K8).
+            self.announce_loss(shared, begun, more);
             // All of it is older than the list that is read next.
             let before = shared.state.lock().table.births();
             let since = std::mem::take(meanwhile);

@@ -232,7 +232,10 @@ impl CnProc {
         mut mark: impl FnMut() -> io::Result<marker::Marks>,
     ) -> Result<Loss, SourceError> {
         let mut loss = Loss { count: 0, exact: false };
-        for _ in 0..ATTEMPTS {
+        // The kernel tells of drops once until it finds the queue empty. Those while this was reading show by nothing but the
+        // numbers of what comes after, so it takes two rounds: the first empties the queue, the marks of the second show them.
+        let (mut emptied, mut quiet) = (false, false);
+        for _ in 0..2 * ATTEMPTS {
             let marks = match mark() {
                 Ok(marks) => marks,
                 Err(error) => {
@@ -242,12 +245,15 @@ impl CnProc {
             };
             let settled = self.count(&marks, &mut loss.count)?;
             // A processor that is not ours to run on may have sent its last before the loss.
-            loss.exact = settled && self.ledger.cpus().all(|cpu| marks.cpus.contains(&cpu));
-            if settled {
+            loss.exact = settled && emptied && self.ledger.cpus().all(|cpu| marks.cpus.contains(&cpu));
+            quiet = settled && emptied;
+            if quiet {
                 break;
             }
+            emptied = settled;
         }
-        self.overrun = false;
+        // Else there may be drops that nothing will tell of: it is to be settled again.
+        self.overrun = !quiet;
         out.append(&mut self.after);
         if self.gate.is_some() {
             // What is held back may have a cause that is still queued; the next drain releases it.
