@@ -148,6 +148,8 @@ impl Queue {
     /// * With no room in `events` nothing is waited for.
     /// * An exit of a child that the caller has seen by wait(2) before is returned, also with a zero timeout (C41); where other events
     ///   are ready, perhaps by a later call. Of a process that was given to the program when its parent ended this is not promised.
+    ///   A call that would return nothing asks for each such child whether it is gone, and waits for the record if one is: that is all
+    ///   that a zero timeout waits for.
     /// * NOTE_EXIT may come before the zombie can be reaped: wait for it, do not poll once (C21).
     ///
     /// Unlike kevent(2) it is not ended by a signal (C36). To end it from elsewhere, trigger a user event or
