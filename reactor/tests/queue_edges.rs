@@ -258,3 +258,70 @@ fn polling_with_many_children() {
         assert_eq!(read(&queue), []);
     }
 }
+
+/// A list during whose reading things happen.
+#[derive(Debug)]
+struct Meddling {
+    inner: SimSource,
+    script: Script,
+    /// Whose being looked up sets it off.
+    at: Option<u32>,
+}
+
+impl Source for Meddling {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.inner.fd()
+    }
+
+    fn drain(&mut self, out: &mut Vec<Stamped>, limit: usize) -> Result<Drained, SourceError> {
+        self.inner.drain(out, limit)
+    }
+
+    fn settle(&mut self, out: &mut Vec<Stamped>) -> Result<Loss, SourceError> {
+        self.inner.settle(out)
+    }
+
+    fn pids(&mut self) -> io::Result<Vec<u32>> {
+        self.inner.pids()
+    }
+
+    fn look(&mut self, pid: u32) -> io::Result<Option<Living>> {
+        if self.at.take_if(|at| *at == pid).is_some() {
+            // Born, and its end falls to another loss.
+            self.script.fork(100, 109).unlist(109).lose(1);
+        }
+        self.inner.look(pid)
+    }
+
+    fn inspect(&mut self, pid: u32) -> Reading {
+        self.inner.inspect(pid)
+    }
+
+    fn now(&self) -> u64 {
+        self.inner.now()
+    }
+}
+
+/// The list is read anew when records are lost meanwhile; who was born before that and is not in it has ended (K8).
+#[test]
+fn k8_born_and_lost_while_the_list_was_read() {
+    let (inner, script) = scripted().unwrap();
+    script.list(living(100, 1)).list(living(108, 1));
+    let source = Meddling { inner, script: script.clone(), at: None };
+    let reactor = Reactor::new(Box::new(Meddling { at: Some(107), ..source })).unwrap();
+    let queue = reactor.queue(QueueOptions::default()).unwrap();
+    add(&queue, 100, NOTE_TRACK | NOTE_EXIT);
+    script.list(living(107, 1)).lose(1);
+    let told = read(&queue);
+    let of_it: Vec<_> =
+        told.iter().filter(|event| event.ident == 109).map(|event| (event.fflags, event.data)).collect();
+    assert_eq!(of_it, [(NOTE_CHILD, 100), (NOTE_EXIT, -1)], "{told:?}");
+}

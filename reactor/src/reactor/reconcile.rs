@@ -53,7 +53,7 @@ impl Turn {
                 self.repair_due = true;
                 return Ok(());
             }
-            list => list?,
+            list => list?.0,
         };
         self.merge(shared, &list, 0, &meanwhile);
         Ok(())
@@ -81,9 +81,8 @@ impl Turn {
     pub(crate) fn reread(&mut self, shared: &Shared) -> Result<(), SourceError> {
         self.repair_due = false;
         let mut meanwhile = Vec::new();
-        let known = shared.state.lock().table.births();
         match self.list(shared, &mut meanwhile) {
-            Ok(list) => self.merge(shared, &list, known, &meanwhile),
+            Ok((list, known)) => self.merge(shared, &list, known, &meanwhile),
             Err(PopulateError::Source(error)) => return Err(error),
             Err(PopulateError::Census(error)) => {
                 tracing::error!(%error, "the process list could not be read after a loss; to be tried again");
@@ -228,9 +227,11 @@ impl Turn {
     }
 
     /// Step 3: the list, and what was queued while it was read. If records are lost meanwhile it begins anew.
-    fn list(&mut self, shared: &Shared, meanwhile: &mut Vec<Stamped>) -> Result<List, PopulateError> {
+    /// Returns with it the last birth before it was read: who was born up to there and is not in it has ended.
+    fn list(&mut self, shared: &Shared, meanwhile: &mut Vec<Stamped>) -> Result<(List, u64), PopulateError> {
         for attempt in 0.. {
             let mut list = List::default();
+            let known = shared.state.lock().table.births();
             // And whom we follow: the list may hide processes of others.
             let mut pids = self.source.pids()?;
             pids.extend(shared.state.lock().followed());
@@ -245,7 +246,7 @@ impl Turn {
             }
             self.collect(meanwhile)?;
             if !self.overrun {
-                return Ok(list);
+                return Ok((list, known));
             }
             self.overrun = false;
             let begun = self.source.now();
