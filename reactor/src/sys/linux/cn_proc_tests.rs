@@ -74,8 +74,15 @@ fn forged_records_are_dropped() {
 /// received and what it says it lost must make up what the witness has seen.
 fn loss_is_exact(shards: usize) {
     let _one = ONE_BY_ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let Some(mut small) = open(Some(4096), shards) else { return };
-    let Some(mut witness) = open(None, 1) else { return };
+    // While others flood the machine there may be no moment at which a count is exact, and it says so.
+    let floods = (0..10).take_while(|_| !counts_exactly(shards)).count();
+    assert!(floods < 10, "no count was exact, ten times");
+}
+
+/// False if others flooded the machine meanwhile.
+fn counts_exactly(shards: usize) -> bool {
+    let Some(mut small) = open(Some(4096), shards) else { return true };
+    let Some(mut witness) = open(None, 1) else { return true };
     let allowed = super::syscall::allowed_cpus().unwrap();
     small.settle(&mut Vec::new()).unwrap();
     let from = small.ledger.next();
@@ -86,15 +93,19 @@ fn loss_is_exact(shards: usize) {
     let loss = small.settle(&mut Vec::new()).unwrap();
     // Where this program may not run on every processor, nothing can be marked there.
     let everywhere = small.ledger.cpus().all(|cpu| allowed.contains(&cpu));
-    assert_eq!(loss.exact, everywhere, "{loss:?}");
+    assert!(everywhere || !loss.exact, "{loss:?}");
     if !everywhere {
         println!("SKIPPED: the exact count needs all processors, and this program may not run on all");
-        return;
+        return true;
+    }
+    if !loss.exact {
+        println!("{loss:?}, in a flood of others");
+        return false;
     }
     let (_, end) = drain(&mut witness);
     if end == Drained::Overrun {
         println!("SKIPPED: the witness has too small a buffer here (net.core.rmem_max)");
-        return;
+        return true;
     }
     let within = |cpu: u32, sequence: u32| {
         let bound = |next: &[(u32, u32)]| next.iter().find(|(of, _)| *of == cpu).map(|(_, next)| *next);
@@ -110,6 +121,7 @@ fn loss_is_exact(shards: usize) {
     println!("{shards} shards: received {received}, lost {}, truth {truth}", loss.count);
     assert!(loss.count > 0);
     assert_eq!(received + loss.count, truth);
+    true
 }
 
 #[test]
