@@ -9,8 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use proc_reactor::flags::{
-    EV_ADD, EV_CLEAR, EV_DELETE, NOTE_CHILD, NOTE_EXEC, NOTE_EXIT, NOTE_FORK, NOTE_TRACK, NOTE_TRACKERR,
-    NOTE_TRIGGER,
+    EV_ADD, EV_DELETE, NOTE_CHILD, NOTE_EXEC, NOTE_EXIT, NOTE_FORK, NOTE_TRACK, NOTE_TRACKERR, NOTE_TRIGGER,
 };
 use proc_reactor::{Kevent, OpenOptions, Queue, QueueError, QueueOptions, Reactor, open};
 
@@ -35,8 +34,7 @@ impl Tracker {
         let reactor = Reactor::new(open(&source)?)?;
         let queue = reactor.queue(QueueOptions::default())?;
         let follow = NOTE_EXIT | NOTE_EXEC | NOTE_FORK | NOTE_TRACK;
-        let changes =
-            [Kevent::process(std::process::id(), EV_ADD, follow), Kevent::user(END, EV_ADD | EV_CLEAR, 0)];
+        let changes = [Kevent::process(std::process::id(), EV_ADD, follow), Kevent::user(END, EV_ADD, 0)];
         queue.kevent(&changes, &mut [], None)?;
         let waiters = (0..WAITERS)
             .map(|_| {
@@ -71,10 +69,8 @@ impl Tracker {
                 break;
             }
         }
-        for _ in 0..WAITERS {
-            self.queue.kevent(&[Kevent::user(END, 0, NOTE_TRIGGER)], &mut [], None)?;
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        // Without EV_CLEAR it stays triggered: each of them reads it.
+        self.queue.kevent(&[Kevent::user(END, 0, NOTE_TRIGGER)], &mut [], None)?;
         for waiter in self.waiters {
             seen.extend(waiter.join().map_err(|_| "a waiter panicked")??);
         }

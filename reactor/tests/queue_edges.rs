@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use proc_reactor::flags::*;
@@ -13,14 +14,18 @@ use proc_reactor::{
 
 const NOW: Option<Duration> = Some(Duration::ZERO);
 
-/// A list that hides processes of others: they answer when looked up, and are not listed.
+/// A list that hides processes of others: they answer when looked up, and are not listed. And one during whose reading things happen.
 #[derive(Debug)]
-struct Hiding {
+struct Altered {
     inner: SimSource,
-    hidden: u32,
+    hidden: Option<u32>,
+    /// Whose being looked up sets it off.
+    meddles: Option<(u32, Script)>,
+    /// Records are lost faster than it settles: there is always another loss, and the time goes on.
+    flooded: Option<AtomicU64>,
 }
 
-impl Source for Hiding {
+impl Source for Altered {
     fn name(&self) -> &'static str {
         self.inner.name()
     }
@@ -34,6 +39,9 @@ impl Source for Hiding {
     }
 
     fn drain(&mut self, out: &mut Vec<Stamped>, limit: usize) -> Result<Drained, SourceError> {
+        if self.flooded.is_some() {
+            return Ok(Drained::Overrun);
+        }
         self.inner.drain(out, limit)
     }
 
@@ -43,10 +51,14 @@ impl Source for Hiding {
 
     fn pids(&mut self) -> io::Result<Vec<u32>> {
         let hidden = self.hidden;
-        Ok(self.inner.pids()?.into_iter().filter(|pid| *pid != hidden).collect())
+        Ok(self.inner.pids()?.into_iter().filter(|pid| Some(*pid) != hidden).collect())
     }
 
     fn look(&mut self, pid: u32) -> io::Result<Option<Living>> {
+        if let Some((_, script)) = self.meddles.take_if(|(at, _)| *at == pid) {
+            // Born, and its end falls to another loss.
+            script.fork(100, 109).unlist(109).lose(1);
+        }
         self.inner.look(pid)
     }
 
@@ -55,7 +67,7 @@ impl Source for Hiding {
     }
 
     fn now(&self) -> u64 {
-        self.inner.now()
+        self.flooded.as_ref().map_or_else(|| self.inner.now(), |clock| clock.fetch_add(1, Ordering::Relaxed))
     }
 }
 
@@ -73,7 +85,8 @@ fn bench() -> (Queue, Script) {
 fn hiding(hidden: u32) -> (Queue, Script) {
     let (inner, script) = scripted().unwrap();
     script.list(living(100, 1));
-    let source: Box<dyn Source> = Box::new(Hiding { inner, hidden });
+    let source: Box<dyn Source> =
+        Box::new(Altered { inner, hidden: Some(hidden), meddles: None, flooded: None });
     (Reactor::new(source).unwrap().queue(QueueOptions::default()).unwrap(), script)
 }
 
@@ -259,64 +272,13 @@ fn polling_with_many_children() {
     }
 }
 
-/// A list during whose reading things happen.
-#[derive(Debug)]
-struct Meddling {
-    inner: SimSource,
-    script: Script,
-    /// Whose being looked up sets it off.
-    at: Option<u32>,
-}
-
-impl Source for Meddling {
-    fn name(&self) -> &'static str {
-        self.inner.name()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
-
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.inner.fd()
-    }
-
-    fn drain(&mut self, out: &mut Vec<Stamped>, limit: usize) -> Result<Drained, SourceError> {
-        self.inner.drain(out, limit)
-    }
-
-    fn settle(&mut self, out: &mut Vec<Stamped>) -> Result<Loss, SourceError> {
-        self.inner.settle(out)
-    }
-
-    fn pids(&mut self) -> io::Result<Vec<u32>> {
-        self.inner.pids()
-    }
-
-    fn look(&mut self, pid: u32) -> io::Result<Option<Living>> {
-        if self.at.take_if(|at| *at == pid).is_some() {
-            // Born, and its end falls to another loss.
-            self.script.fork(100, 109).unlist(109).lose(1);
-        }
-        self.inner.look(pid)
-    }
-
-    fn inspect(&mut self, pid: u32) -> Reading {
-        self.inner.inspect(pid)
-    }
-
-    fn now(&self) -> u64 {
-        self.inner.now()
-    }
-}
-
 /// The list is read anew when records are lost meanwhile; who was born before that and is not in it has ended (K8).
 #[test]
 fn k8_born_and_lost_while_the_list_was_read() {
     let (inner, script) = scripted().unwrap();
     script.list(living(100, 1)).list(living(108, 1));
-    let source = Meddling { inner, script: script.clone(), at: None };
-    let reactor = Reactor::new(Box::new(Meddling { at: Some(107), ..source })).unwrap();
+    let source = Altered { inner, hidden: None, meddles: Some((107, script.clone())), flooded: None };
+    let reactor = Reactor::new(Box::new(source)).unwrap();
     let queue = reactor.queue(QueueOptions::default()).unwrap();
     add(&queue, 100, NOTE_TRACK | NOTE_EXIT);
     script.list(living(107, 1)).lose(1);
@@ -324,4 +286,15 @@ fn k8_born_and_lost_while_the_list_was_read() {
     let of_it: Vec<_> =
         told.iter().filter(|event| event.ident == 109).map(|event| (event.fflags, event.data)).collect();
     assert_eq!(of_it, [(NOTE_CHILD, 100), (NOTE_EXIT, -1)], "{told:?}");
+}
+
+/// A call takes in what was queued when it began, or knows it to be lost, and does not wait for the end of a flood (C37).
+#[test]
+fn c37_a_flood_that_never_settles_holds_nobody() {
+    let (inner, script) = scripted().unwrap();
+    script.list(living(100, 1));
+    let flooded = Some(AtomicU64::new(1));
+    let reactor = Reactor::new(Box::new(Altered { inner, hidden: None, meddles: None, flooded })).unwrap();
+    let queue = reactor.queue(QueueOptions::default()).unwrap();
+    assert_eq!(queue.kevent(&[], &mut [Kevent::default()], NOW).unwrap(), 0);
 }

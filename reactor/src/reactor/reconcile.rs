@@ -64,6 +64,7 @@ impl Turn {
         let begun = self.source.now();
         let mut since = Vec::new();
         let loss = self.source.settle(&mut since)?;
+        self.drained = begun;
         tracing::warn!(
             source = self.source.name(),
             count = loss.count,
@@ -146,12 +147,8 @@ impl Turn {
                         slot.map(|slot| state.table.get(slot).id)
                     };
                     if let Some(id) = id {
-                        self.maybe_ended(
-                            shared,
-                            id,
-                            if doubtful { &[] } else { &since[index..] },
-                            stamped.time,
-                        );
+                        let rest = if doubtful { &[] } else { &since[index..] };
+                        self.maybe_ended(shared, id, rest, stamped.time);
                         continue;
                     }
                     // Younger than the loss. A further one may have had the births of its threads.

@@ -32,8 +32,8 @@ pub(crate) struct Turn {
     /// The source lost records after what is in `batch` and `ahead`.
     pub(crate) overrun: bool,
     pub(crate) failed: bool,
-    /// When the last record was queued that has been drained.
-    drained: u64,
+    /// Everything that was queued up to then has been drained, or is known to be lost.
+    pub(crate) drained: u64,
     /// The process list could not be read after a loss, and is still to be.
     pub(crate) repair_due: bool,
     /// Who has news: to be woken when the baton has been given back. Wakers are not ours and may do anything.
