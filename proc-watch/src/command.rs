@@ -4,17 +4,23 @@ use std::ffi::OsString;
 use std::io;
 use std::process::{ExitStatus, Output};
 
-use proc_reactor::ProcId;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use proc_reactor::{ProcId, Reactor, Reader, TreeOptions};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
+
+use crate::error::SpawnError;
 
 /// A command that [`Watcher::spawn`](crate::Watcher::spawn) takes.
 ///
 /// Implemented for tokio's `Command`, owned or borrowed, and for the standard library's, owned.
 pub trait Spawn: sealed::Sealed {
     #[doc(hidden)]
-    fn program(&self) -> OsString;
-    #[doc(hidden)]
-    fn spawn(self) -> io::Result<tokio::process::Child>;
+    fn spawn_in(
+        self,
+        reactor: &Reactor,
+        options: TreeOptions,
+    ) -> Result<(Reader, tokio::process::Child), SpawnError>;
 }
 
 mod sealed {
@@ -25,32 +31,78 @@ mod sealed {
 }
 
 impl Spawn for &mut Command {
-    fn program(&self) -> OsString {
-        self.as_std().get_program().to_owned()
-    }
-
-    fn spawn(self) -> io::Result<tokio::process::Child> {
-        Command::spawn(self)
+    fn spawn_in(
+        self,
+        reactor: &Reactor,
+        options: TreeOptions,
+    ) -> Result<(Reader, tokio::process::Child), SpawnError> {
+        // It may have to be started by another thread, which cannot borrow it: it goes there and comes back.
+        let command = std::mem::replace(self, Command::new(OsString::new()));
+        let given_back = Arc::new(Mutex::new(None));
+        let giving_back = Arc::clone(&given_back);
+        let result = start(reactor, options, command, move |command| {
+            *giving_back.lock().unwrap_or_else(PoisonError::into_inner) = Some(command);
+        });
+        let command = given_back.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(command) = command {
+            *self = command;
+        }
+        result
     }
 }
 
 impl Spawn for Command {
-    fn program(&self) -> OsString {
-        self.as_std().get_program().to_owned()
-    }
-
-    fn spawn(mut self) -> io::Result<tokio::process::Child> {
-        Command::spawn(&mut self)
+    fn spawn_in(
+        self,
+        reactor: &Reactor,
+        options: TreeOptions,
+    ) -> Result<(Reader, tokio::process::Child), SpawnError> {
+        start(reactor, options, self, drop)
     }
 }
 
 impl Spawn for std::process::Command {
-    fn program(&self) -> OsString {
-        self.get_program().to_owned()
+    fn spawn_in(
+        self,
+        reactor: &Reactor,
+        options: TreeOptions,
+    ) -> Result<(Reader, tokio::process::Child), SpawnError> {
+        Command::from(self).spawn_in(reactor, options)
     }
+}
 
-    fn spawn(self) -> io::Result<tokio::process::Child> {
-        Command::from(self).spawn()
+/// Starts `command` and gives it to `done`, in any case but a panic.
+fn start(
+    reactor: &Reactor,
+    options: TreeOptions,
+    command: Command,
+    done: impl FnOnce(Command) + Send + 'static,
+) -> Result<(Reader, tokio::process::Child), SpawnError> {
+    let mut begun = Begun { command: Some(command), done: Some(done) };
+    let runtime = tokio::runtime::Handle::try_current().map_err(|_| SpawnError::NoRuntime)?;
+    reactor.spawn(options, move || {
+        let _in_the_runtime = runtime.enter();
+        let command = begun.command.as_mut().expect("it goes when this does");
+        let child = command.spawn().map_err(|error| {
+            let program = command.as_std().get_program().to_owned();
+            SpawnError::Command { program, error }
+        })?;
+        let pid = child.id().expect("a child that nobody has waited for has its pid");
+        Ok((pid, child))
+    })
+}
+
+/// A command on its way to be started, and back.
+struct Begun<F: FnOnce(Command)> {
+    command: Option<Command>,
+    done: Option<F>,
+}
+
+impl<F: FnOnce(Command)> Drop for Begun<F> {
+    fn drop(&mut self) {
+        if let (Some(command), Some(done)) = (self.command.take(), self.done.take()) {
+            done(command);
+        }
     }
 }
 

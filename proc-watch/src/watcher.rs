@@ -140,17 +140,7 @@ impl Watcher {
     /// # Panics
     /// The runtime has I/O disabled, as [`tokio::process::Command::spawn`] does.
     pub fn spawn(&self, command: impl Spawn) -> Result<(Child, Events), SpawnError> {
-        if tokio::runtime::Handle::try_current().is_err() {
-            return Err(SpawnError::NoRuntime);
-        }
-        let program = command.program();
-        let spawning = self.inner.reactor.begin_spawn(self.inner.tree)?;
-        let child = match command.spawn() {
-            Ok(child) => child,
-            Err(error) => return Err(SpawnError::Command { program, error }),
-        };
-        let pid = child.id().expect("a child that nobody has waited for has its pid");
-        let reader = spawning.claim(pid);
+        let (reader, child) = command.spawn_in(&self.inner.reactor, self.inner.tree)?;
         let child = Child::new(child, reader.id());
         Ok((child, self.events(reader)))
     }

@@ -43,6 +43,18 @@ pub enum Change {
         /// Pid of the parent, 0 if unknown: it may have reaped the process before.
         parent: u32,
     },
+    /// A process ended, with all the threads that it had, known or not: for sources that tell no threads.
+    End {
+        /// The process.
+        process: u32,
+        /// Its wait status, `None` if it is not known.
+        status: Option<i32>,
+    },
+    /// The source will tell of `process` nothing more but its end, and nothing of what it starts from now on.
+    Unseen {
+        /// The process.
+        process: u32,
+    },
 }
 
 /// A change and when it was, in nanoseconds of the monotonic clock.
@@ -146,6 +158,9 @@ pub enum EventKind {
         /// Processes whose end was told since the `Lost`, found out or seen.
         exited: u64,
     },
+    /// The source sees nothing more of what `id` does but its end, nor what it starts: it ran a program that is not to be
+    /// looked into (setuid, or not readable), and the source in use is shut out of those.
+    Unseen,
     /// The source broke. The last event of the stream, which is not complete: processes may live on.
     Failed {
         /// What the source said.
@@ -182,6 +197,9 @@ impl fmt::Display for Event {
             }
             EventKind::Resync { found, exited } => {
                 write!(f, "{} resync: {found} processes found, {exited} ended", self.id)
+            }
+            EventKind::Unseen => {
+                write!(f, "{} cannot be seen into any more: only its end will be told", self.id)
             }
             EventKind::Failed { error } => write!(f, "{} the source failed: {error}", self.id),
         }

@@ -254,6 +254,17 @@ impl Table {
         }
     }
 
+    /// The end of a whole process was told. It belongs to the oldest birth that is older than it.
+    pub(crate) fn end(&mut self, pid: u32, time: u64, status: Option<i32>) -> Option<Ended> {
+        let slot = self.by_pid.get(pid)?;
+        let process = &self.slots[slot];
+        if process.origin == Origin::Born && time < process.start {
+            return None;
+        }
+        let process = self.remove(slot);
+        Some(Ended { process, ending: Ending::Agreed(status) })
+    }
+
     /// Takes a process out.
     pub(crate) fn remove(&mut self, slot: usize) -> Process {
         let process = self.slots.remove(slot);

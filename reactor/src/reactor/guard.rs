@@ -88,6 +88,10 @@ fn watch(mut poll: Poll, reactor: &Reactor, eager: &AtomicBool, stopped: &mpsc::
                 return;
             }
         }
+        // Where the source told us only, those who drive are told now.
+        if let (false, Some(recall)) = (eager.load(Ordering::Acquire), &reactor.shared.recall) {
+            recall.wake_by_ref();
+        }
         // After the poll: a turn that began before need not have seen what is there now.
         let before = reactor.shared.turns();
         let moment = if eager.load(Ordering::Acquire) { Duration::ZERO } else { Guard::MOMENT };

@@ -15,7 +15,7 @@ use crate::reactor::registration::Reader;
 use crate::reactor::state::State;
 use crate::reactor::turn::{Turn, wake};
 use crate::source::Living;
-use crate::source::{Capabilities, Source};
+use crate::source::{Capabilities, Source, Spawner};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 use crate::wait::{Bell, Lead};
 use crate::{Event, EventKind, ExitStatus, sys};
@@ -51,6 +51,10 @@ pub(crate) struct Shared {
     pub(crate) maker: u32,
     name: &'static str,
     capabilities: Capabilities,
+    /// Where children are to be started, if that matters to the source.
+    spawner: Option<std::sync::Arc<Spawner>>,
+    /// Makes the descriptor readable once more, if the source needs that.
+    pub(crate) recall: Option<std::task::Waker>,
 }
 
 /// How a tree is to be followed.
@@ -201,6 +205,7 @@ impl Reactor {
         let fd =
             fd.map_err(failed("duplicating its descriptor", "raise the limit of open files (ulimit -n)"))?;
         let capabilities = source.capabilities();
+        let (spawner, recall) = (source.spawner(), source.recall());
         let me = std::process::id();
         let shared = Shared {
             baton: Baton::new(Turn::new(source)),
@@ -214,6 +219,8 @@ impl Reactor {
             maker: me,
             name,
             capabilities,
+            spawner,
+            recall,
         };
         shared.with_turn(|turn| turn.populate(&shared)).map_err(|error| match error {
             PopulateError::Source(error) => error,
@@ -229,13 +236,61 @@ impl Reactor {
         self.shared.turn()
     }
 
+    /// Starts a child, and follows it and all its descendants from its first instruction on.
+    ///
+    /// `start` makes one child and returns its pid, with whatever else is to be returned. Where the source sees only what a
+    /// thread of its own starts, that thread runs it, with the caller's signal mask and processors; else it is run here.
+    ///
+    /// # Errors
+    /// Those of `start`, or the source has failed.
+    ///
+    /// # Panics
+    /// `start` panicked.
+    pub fn spawn<T, E>(
+        &self,
+        options: TreeOptions,
+        start: impl FnOnce() -> Result<(u32, T), E> + Send + 'static,
+    ) -> Result<(Reader, T), E>
+    where
+        T: Send + 'static,
+        E: From<SourceError> + Send + 'static,
+    {
+        let reactor = self.clone();
+        let job = move || {
+            let spawning = reactor.begin_spawn(options)?;
+            let (pid, made) = start()?;
+            Ok((spawning.claim(pid), made))
+        };
+        match &self.shared.spawner {
+            None => job(),
+            Some(spawner) => {
+                let alike = sys::like_this_thread();
+                spawner.run(move || {
+                    alike();
+                    job()
+                })
+            }
+        }
+    }
+
     /// Begins to spawn a child on this thread: a process that this thread makes from now on is kept, with all that
     /// it does, until [`Spawning::claim`] says its pid. Make one child, on this thread, and claim it.
     ///
+    /// [`spawn`](Self::spawn) works over every source; this only over those that see what any thread starts
+    /// ([`Capabilities::whole_machine`]).
+    ///
     /// # Errors
-    /// The source has failed before.
+    /// The source has failed before, or does not see what this thread starts.
     pub fn begin_spawn(&self, options: TreeOptions) -> Result<Spawning, SourceError> {
         self.shared.failure()?;
+        let seen = |spawner: &std::sync::Arc<Spawner>| spawner.is_this_thread();
+        if !self.shared.capabilities.whole_machine && !self.shared.spawner.as_ref().is_some_and(seen) {
+            return Err(SourceError::Refused {
+                source_name: self.shared.name,
+                reason: "it does not see what this thread starts".to_owned(),
+                advice: "start the child by Reactor::spawn",
+            });
+        }
         let thread = sys::thread_id();
         let shared = &self.shared;
         // Births of this thread that are queued already are none of this spawn's.

@@ -156,7 +156,19 @@ impl Turn {
                         continue;
                     }
                 }
-                Change::Thread { .. } | Change::Exec { .. } => {}
+                // Told of the whole process, so that no thread born unseen can belie it; who is older than a loss has no younger
+                // namesake whose it could be, but where a birth was doubtful.
+                Change::End { process, .. } if doubtful.contains(&process) => {
+                    let id = {
+                        let state = shared.state.lock();
+                        state.table.newest(process).map(|slot| state.table.get(slot).id)
+                    };
+                    if let Some(id) = id {
+                        self.maybe_ended(shared, id, &[], stamped.time);
+                    }
+                    continue;
+                }
+                Change::End { .. } | Change::Unseen { .. } | Change::Thread { .. } | Change::Exec { .. } => {}
             }
             self.apply_and_resolve(shared, std::iter::once(stamped), |state, stamped| {
                 state.apply(stamped, None)

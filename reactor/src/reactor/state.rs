@@ -73,6 +73,12 @@ impl State {
                     self.ended(ended, time);
                 }
             }
+            Change::End { process, status } => {
+                if let Some(ended) = self.table.end(process, time, status) {
+                    self.ended(ended, time);
+                }
+            }
+            Change::Unseen { process } => self.unseen(process, time),
         }
     }
 
@@ -176,6 +182,14 @@ impl State {
         let (id, parent) = (process.id, process.parent);
         let metadata = metadata.unwrap_or_else(|| SharedMetadata::clone(&self.late));
         self.tell(&track, id, parent, time, |metadata| EventKind::Exec { metadata }, &metadata);
+    }
+
+    fn unseen(&mut self, process: u32, time: u64) {
+        let Some(slot) = self.table.newest(process) else { return };
+        let process = self.table.get(slot);
+        let Some(track) = process.track.clone() else { return };
+        let (id, parent) = (process.id, process.parent);
+        self.emit(&track, id, parent, time, || EventKind::Unseen);
     }
 
     /// The process is out of the table; its end is told, at once or when its status has been looked up.

@@ -242,6 +242,7 @@ pub(crate) fn wake(wakes: Vec<Arc<WakeSlot>>) {
 fn overtaken(pid: u32, later: &[Stamped]) -> Option<Missing> {
     let ended = |stamped: &Stamped| match stamped.change {
         Change::Exit { process, thread, .. } => process == pid && thread == pid,
+        Change::End { process, .. } => process == pid,
         _ => false,
     };
     replaced(pid, later).or_else(|| later.iter().any(ended).then_some(Missing::Gone))

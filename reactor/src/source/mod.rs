@@ -4,10 +4,13 @@
 pub(crate) mod order;
 #[cfg(any(feature = "sim", test))]
 pub mod sim;
+mod spawner;
 
 use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
+
+pub use spawner::Spawner;
 
 use crate::error::SourceError;
 use crate::event::Stamped;
@@ -25,12 +28,15 @@ pub struct Capabilities {
     pub counts_losses: bool,
     /// Processes that run already can be attached to, with what they started before.
     pub attach: bool,
+    /// Told of every process of the machine, whosever it is. Else of the trees that are watched only: those that
+    /// [`Reactor::spawn`](crate::Reactor::spawn) started and those attached to.
+    pub whole_machine: bool,
 }
 
 impl Capabilities {
     /// Everything a source can promise.
     pub const fn all() -> Self {
-        Self { exact_tree: true, statuses: true, counts_losses: true, attach: true }
+        Self { exact_tree: true, statuses: true, counts_losses: true, attach: true, whole_machine: true }
     }
 }
 
@@ -139,6 +145,31 @@ pub trait Source: Send + fmt::Debug {
     fn attach(&mut self, pid: u32) -> io::Result<()> {
         let _ = pid;
         Ok(())
+    }
+
+    /// The same for a process and all that descends from it now. Returns the pids of those it follows by it, for a source
+    /// that is not told of the whole machine.
+    ///
+    /// # Errors
+    /// As for [`attach`](Self::attach).
+    fn attach_tree(&mut self, pid: u32) -> io::Result<Vec<u32>> {
+        self.attach(pid).map(|()| Vec::new())
+    }
+
+    /// After a loss, the system's list showed this process below one that is followed, and it is followed from now on.
+    fn found(&mut self, living: &Living) {
+        let _ = living;
+    }
+
+    /// The thread that processes have to be started on to be seen from birth, for a source that sees no others.
+    fn spawner(&self) -> Option<std::sync::Arc<Spawner>> {
+        None
+    }
+
+    /// Makes its descriptor readable until the next drain. For a source whose descriptor tells one of those who poll it, and
+    /// no other: who was told and takes no turn wakes this.
+    fn recall(&self) -> Option<std::task::Waker> {
+        None
     }
 
     /// Whether nothing is left of a process, no zombie either: the record of its end is queued then, or on its way.

@@ -14,16 +14,26 @@ pub enum SourceName {
     /// Linux: the kernel's process connector. Fork, exec and exit with status of the whole machine. Works in the initial
     /// pid, user and network namespace, as root or on kernel 6.6 and later as anybody.
     CnProc,
+    /// Linux: perf events of the trees that are watched, and of nothing else. Fork, exec and exit, in any namespace, as
+    /// anybody whom the kernel lets open perf events on his own processes; statuses by pidfd, as far as they can be had.
+    Perf,
+    /// Both at once, to check one another: what is told is what `cn_proc` tells, and what `perf` says otherwise is
+    /// reported. Never chosen by itself.
+    Both,
 }
 
 impl SourceName {
-    /// All of them, in the order in which they are tried.
-    pub const ALL: &[Self] = &[Self::CnProc];
+    /// All of them.
+    pub const ALL: &[Self] = &[Self::CnProc, Self::Perf, Self::Both];
+    /// Those that are chosen by themselves, in the order in which they are tried.
+    pub const TRIED: &[Self] = &[Self::CnProc, Self::Perf];
 
     /// As `--source` takes it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::CnProc => "cn_proc",
+            Self::Perf => "perf",
+            Self::Both => "both",
         }
     }
 }
@@ -58,6 +68,8 @@ pub struct OpenOptions {
     /// Over how many sockets the records are spread, a power of two up to 64. Else 1 where the buffer is large, and
     /// 16 where it is small.
     pub shards: Option<usize>,
+    /// Pages of each processor's ring of `perf`, a power of two. Else 128 (512 KiB), or as many as are permitted.
+    pub ring_pages: Option<usize>,
 }
 
 /// No source works here.
@@ -88,10 +100,8 @@ impl std::error::Error for OpenError {}
 /// None works; the error says why not of each.
 pub fn open(options: &OpenOptions) -> Result<Box<dyn Source>, OpenError> {
     let mut tried = Vec::new();
-    for &name in SourceName::ALL {
-        if options.source.is_some_and(|wanted| wanted != name) {
-            continue;
-        }
+    let names = options.source.as_ref().map_or(SourceName::TRIED, std::slice::from_ref);
+    for &name in names {
         match system::open(name, options) {
             Ok(source) => {
                 tracing::debug!(source = source.name(), capabilities = ?source.capabilities(), "opened");

@@ -19,3 +19,7 @@ pub(crate) fn monotonic() -> u64 {
     static BEGIN: OnceLock<Instant> = OnceLock::new();
     u64::try_from(BEGIN.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
+
+pub(crate) fn like_this_thread() -> impl FnOnce() + Send + 'static {
+    || {}
+}

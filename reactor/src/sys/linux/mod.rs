@@ -14,7 +14,7 @@ mod procfs;
 pub(crate) mod properties;
 mod syscall;
 
-pub(crate) use syscall::{monotonic, thread_id};
+pub(crate) use syscall::{like_this_thread, monotonic, thread_id};
 
 use super::open::{OpenOptions, SourceName};
 use crate::error::SourceError;
@@ -23,5 +23,6 @@ use crate::source::Source;
 pub(super) fn open(name: SourceName, options: &OpenOptions) -> Result<Box<dyn Source>, SourceError> {
     match name {
         SourceName::CnProc => Ok(Box::new(cn_proc::CnProc::open(options)?)),
+        SourceName::Perf | SourceName::Both => Err(SourceError::Unsupported { source_name: name.as_str() }),
     }
 }

@@ -35,6 +35,7 @@ fn made_of(message: &Message) -> Vec<u8> {
             let status = status.expect("the kernel tells it");
             (message::PROC_EVENT_EXIT, vec![thread, process, status as u32, 0, 0, parent])
         }
+        What::Change(Change::End { .. } | Change::Unseen { .. }) => unreachable!("it tells of threads"),
         What::Renamed { thread } => (message::PROC_EVENT_COMM, vec![thread]),
         What::Answer { acknowledges, error } => {
             let mut answer = message::encode(message.cpu, message.sequence, message.time, 0, &[error]);

@@ -56,6 +56,13 @@ pub(super) fn rename_to_own_name() -> io::Result<()> {
 
 /// The processors that the calling thread may run on (sched_getaffinity(2)).
 pub(super) fn allowed_cpus() -> io::Result<Vec<u32>> {
+    let words = affinity()?;
+    let bit = |cpu: u32| words[cpu as usize / 64] & (1 << (cpu % 64)) != 0;
+    Ok((0..words.len() as u32 * 64).filter(|cpu| bit(*cpu)).collect())
+}
+
+/// The same as the kernel has it, a bit each.
+fn affinity() -> io::Result<Vec<u64>> {
     let mut words = vec![0_u64; 16];
     loop {
         // SAFETY: the size is that of the buffer.
@@ -63,8 +70,7 @@ pub(super) fn allowed_cpus() -> io::Result<Vec<u32>> {
             libc::syscall(libc::SYS_sched_getaffinity, 0, words.len() * size_of::<u64>(), words.as_mut_ptr())
         };
         if written >= 0 {
-            let bit = |cpu: u32| words[cpu as usize / 64] & (1 << (cpu % 64)) != 0;
-            return Ok((0..words.len() as u32 * 64).filter(|cpu| bit(*cpu)).collect());
+            return Ok(words);
         }
         let error = io::Error::last_os_error();
         if error.raw_os_error() != Some(libc::EINVAL) || words.len() > 1024 {
@@ -78,11 +84,33 @@ pub(super) fn allowed_cpus() -> io::Result<Vec<u32>> {
 pub(super) fn run_on(cpu: u32) -> io::Result<()> {
     let mut words = vec![0_u64; cpu as usize / 64 + 1];
     words[cpu as usize / 64] = 1 << (cpu % 64);
+    set_affinity(&words)
+}
+
+fn set_affinity(words: &[u64]) -> io::Result<()> {
     // SAFETY: the size is that of the buffer, which is only read.
-    let set = unsafe {
-        libc::syscall(libc::SYS_sched_setaffinity, 0, words.len() * size_of::<u64>(), words.as_ptr())
-    };
+    let set = unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(words), words.as_ptr()) };
     if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// What a child has from the thread that starts it, to be taken on by another thread: the signal mask (pthread_sigmask(3)) and
+/// the processors that it may run on. What cannot be had or set stays as it is.
+pub(crate) fn like_this_thread() -> impl FnOnce() + Send + 'static {
+    // SAFETY: all zeroes is a sigset_t, and the call writes one.
+    let mut mask: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: with no new set nothing is read, and `mask` is written.
+    let got = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &raw mut mask) };
+    let mask = (got == 0).then_some(mask);
+    let cpus = affinity().ok();
+    move || {
+        if let Some(mask) = mask {
+            // SAFETY: reads the set that was written above.
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const mask, std::ptr::null_mut()) };
+        }
+        if let Some(cpus) = cpus {
+            let _ = set_affinity(&cpus);
+        }
+    }
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {
