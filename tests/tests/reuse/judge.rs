@@ -22,7 +22,7 @@ pub(crate) fn births(account: &Account) -> Births {
     let mut births = Births::default();
     let mut told: HashSet<ProcId> = HashSet::from([account.root]);
     let mut scouts = Vec::new();
-    let mut last_end: HashMap<u32, u64> = HashMap::new();
+    let (mut last_birth, mut last_end) = (HashMap::new(), HashMap::new());
     for (at, event) in account.events.iter().enumerate() {
         match &event.kind {
             EventKind::Fork { child } if *child == account.root => assert_eq!(at, 0, "{event}"),
@@ -36,9 +36,10 @@ pub(crate) fn births(account: &Account) -> Births {
                 let number = births.ids.len() as u64;
                 let pid = pids[(number % pids.len() as u64) as usize];
                 assert_eq!(child.pid(), pid, "event {at}: birth {number} is missing, or not in its place");
+                let before = last_birth.insert(pid, child.birth());
                 assert!(
-                    births.ids.last().is_none_or(|last| last.birth() < child.birth()),
-                    "event {at}: {event}"
+                    before.is_none_or(|before| before < child.birth()),
+                    "event {at}: {event}: after {before:?}"
                 );
                 births.number.insert(*child, number);
                 births.ids.push(*child);

@@ -27,6 +27,14 @@ fn births() -> u64 {
     if std::env::var_os("LONG_REUSE").is_some_and(|wanted| wanted == "1") { 100_000 } else { 10_000 }
 }
 
+/// All, or the one that `SOURCE` names.
+fn sources() -> Vec<SourceName> {
+    match std::env::var("SOURCE") {
+        Ok(name) => vec![name.parse().unwrap_or_else(|error| panic!("{error}"))],
+        Err(_) => SourceName::ALL.to_vec(),
+    }
+}
+
 /// Whether a pid may be chosen here.
 fn may_choose() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
@@ -45,7 +53,7 @@ fn re_use(pids: usize, mode: &'static str) {
     if !may_choose() {
         return;
     }
-    for &source in SourceName::ALL {
+    for source in sources() {
         re_use_over(Plan { source, pids, births: births(), mode });
     }
 }
