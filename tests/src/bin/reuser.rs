@@ -60,12 +60,13 @@ fn make(progress: &File, pids: &[u32], count: u64, mode: &str) -> u64 {
             see_off(pid, birth - number, mode);
         }
         let begun = Instant::now();
-        let mut met = false;
+        let (mut met, mut turns) = (false, Turns(0));
         let child = loop {
             match clone3(Some(pid)) {
                 None => live(birth, mode),
                 Some(0) => {
                     met = true;
+                    turns.pass();
                     assert!(begun.elapsed() < PATIENCE, "pid {pid} does not become free");
                 }
                 Some(child) => break child,
@@ -86,15 +87,33 @@ fn make(progress: &File, pids: &[u32], count: u64, mode: &str) -> u64 {
 fn see_off(pid: u32, birth: u64, mode: &str) {
     let status = match mode {
         "auto" => return,
-        "spin" => loop {
-            if let Some(status) = wait(pid, libc::WNOHANG) {
-                break status;
+        "spin" => {
+            let mut turns = Turns(0);
+            loop {
+                match wait(pid, libc::WNOHANG) {
+                    Some(status) => break status,
+                    None => turns.pass(),
+                }
             }
-        },
+        }
         _ => wait(pid, 0).expect("a child"),
     };
     if mode != "target" {
         assert_eq!(status, plan(birth).wait_status(), "the end of birth {birth}");
+    }
+}
+
+/// Asks again at once a few times, and then lets others have the processor first: who is waited for may be waiting for it.
+struct Turns(u32);
+
+impl Turns {
+    const AT_ONCE: u32 = 20;
+
+    fn pass(&mut self) {
+        self.0 += 1;
+        if self.0 > Self::AT_ONCE {
+            std::thread::yield_now();
+        }
     }
 }
 

@@ -262,7 +262,6 @@ fn add(queue: &Queue, progress: &Progress, pids: &[u32]) -> (Vec<Added>, u64) {
     let (mut added, mut refused) = (Vec::new(), 0);
     let mut seen = 0;
     while !progress.is_over() {
-        if std::env::var_os("NOADD").is_some() { std::thread::yield_now(); continue; }
         let before = progress.births();
         if before == seen {
             std::thread::yield_now();
