@@ -4,15 +4,16 @@
 //! reuser PROGRESS PIDS COUNT MODE
 //! ```
 //!
-//! First one scout a pid, which ends with 0: its pid is one of those that are used. Then the line `pids P..` is printed, and when a
+//! With PIDS 0 the kernel chooses. Else first one scout a pid, which ends with 0: its pid is one of those that are used. Then the line `pids P..` is printed, and when a
 //! line has come in, COUNT children, of which number `k` has the pid `k % PIDS`, ends as [`reuse::plan`] says and is made as soon as
-//! the owner before is no more. After each birth the number of births so far is written into the file PROGRESS. At last
+//! the owner before is no more. After each birth the number of births so far and the pid are written into the file PROGRESS. At last
 //! `met N strangers` is printed: how often a pid was not free though its owner had been reaped, so that somebody else had it.
 //!
 //! MODE is how an owner comes to be no more: `reap` waits for it, `spin` asks for its end all the time, `auto` ignores SIGCHLD, so that it
 //! goes without being waited for. `target` reaps; its children end when a real-time signal comes or their time is over.
 #![expect(unsafe_code, reason = "clone3, wait by pid and exits without unwinding have no safe interface")]
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, Write};
 use std::mem::size_of_val;
@@ -53,32 +54,39 @@ fn main() {
 
 fn make(progress: &File, pids: &[u32], count: u64, mode: &str) -> u64 {
     let mut strangers = 0;
-    let number = pids.len() as u64;
+    // Those who have not been seen off: one of each pid at most.
+    let mut owners = VecDeque::new();
+    let room = pids.len().max(1);
     for birth in 0..count {
-        let pid = pids[(birth % number) as usize];
-        if birth >= number {
-            see_off(pid, birth - number, mode);
+        if owners.len() == room {
+            let (owner, number) = owners.pop_front().expect("there are some");
+            see_off(owner, number, mode);
         }
+        let pid = pids.get((birth % room as u64) as usize).copied();
         let begun = Instant::now();
         let (mut met, mut turns) = (false, Turns(0));
         let child = loop {
-            match clone3(Some(pid)) {
+            match clone3(pid) {
                 None => live(birth, mode),
                 Some(0) => {
                     met = true;
                     turns.pass();
-                    assert!(begun.elapsed() < PATIENCE, "pid {pid} does not become free");
+                    assert!(begun.elapsed() < PATIENCE, "pid {pid:?} does not become free");
                 }
                 Some(child) => break child,
             }
         };
-        assert_eq!(child, pid);
+        assert!(pid.is_none_or(|pid| pid == child));
         // Without being reaped it goes when it goes, and until then it is no stranger.
         strangers += u64::from(met && mode != "auto");
-        progress.write_all_at(&(birth + 1).to_ne_bytes(), 0).expect("a file");
+        owners.push_back((child, birth));
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&(birth + 1).to_ne_bytes());
+        bytes[8..].copy_from_slice(&u64::from(child).to_ne_bytes());
+        progress.write_all_at(&bytes, 0).expect("a file");
     }
-    for birth in count.saturating_sub(number)..count {
-        see_off(pids[(birth % number) as usize], birth, mode);
+    for (owner, number) in owners {
+        see_off(owner, number, mode);
     }
     strangers
 }
@@ -150,7 +158,7 @@ fn await_signal(birth: u64) -> ! {
     if signal < 0 { exit(TIME_OVER.into()) } else { exit(i32::from(HIT) + signal - libc::SIGRTMIN()) }
 }
 
-/// A fork; by this pid, if there is one, of which 0 says that somebody has it. None in the child.
+/// A fork; by this pid, if there is one. 0 says that somebody has it, or that there is none to be had. None in the child.
 fn clone3(pid: Option<u32>) -> Option<u32> {
     let pids = [pid.unwrap_or(0)];
     // SAFETY: plain numbers, for which zeros are valid.
@@ -167,7 +175,8 @@ fn clone3(pid: Option<u32>) -> Option<u32> {
         1.. => Some(child as u32),
         _ => {
             let error = io::Error::last_os_error();
-            assert_eq!(error.raw_os_error(), Some(libc::EEXIST), "clone3: {error}");
+            let taken = if pid.is_some() { libc::EEXIST } else { libc::EAGAIN };
+            assert_eq!(error.raw_os_error(), Some(taken), "clone3: {error}");
             Some(0)
         }
     }

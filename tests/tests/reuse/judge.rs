@@ -34,8 +34,12 @@ pub(crate) fn births(account: &Account) -> Births {
                     continue;
                 }
                 let number = births.ids.len() as u64;
-                let pid = pids[(number % pids.len() as u64) as usize];
-                assert_eq!(child.pid(), pid, "event {at}: birth {number} is missing, or not in its place");
+                let pid = child.pid();
+                let place = pids.get((number % pids.len().max(1) as u64) as usize);
+                assert!(
+                    place.is_none_or(|place| *place == pid),
+                    "event {at}: {event}: not in the place of {number}"
+                );
                 let before = last_birth.insert(pid, child.birth());
                 assert!(
                     before.is_none_or(|before| before < child.birth()),
@@ -113,7 +117,7 @@ pub(crate) fn registrations(account: &Account, births: &Births) -> usize {
         registered.insert(id);
         let (_, status) = told[&id];
         let number = births.number.get(&id).copied();
-        let number = number.or_else(|| zombie(account, added, status));
+        let number = number.or_else(|| zombie(account, births, added, status));
         let number = number.unwrap_or_else(|| panic!("{token}: {added:?}: {id}, {status}: of no birth"));
         let (earliest, latest) = window(added);
         assert!((earliest..=latest).contains(&number), "{token}: {added:?}: {id} is birth {number}");
@@ -125,15 +129,14 @@ pub(crate) fn registrations(account: &Account, births: &Births) -> usize {
 
 /// The births that a registration can have meant: the last one written down before the call, or any that came before it returned.
 fn window(added: &Added) -> (u64, u64) {
-    (added.before - 1, added.after.min(u64::MAX - 1))
+    (added.before - 1, added.after)
 }
 
 /// Who was registered as a zombie, after its end was told, has an identity that the stream does not know. By its status it is known
 /// which birth it was.
-fn zombie(account: &Account, added: &Added, status: ExitStatus) -> Option<u64> {
+fn zombie(account: &Account, births: &Births, added: &Added, status: ExitStatus) -> Option<u64> {
     let (earliest, latest) = window(added);
-    let pids = &account.pids;
-    let on_this = |number: &u64| pids[(number % pids.len() as u64) as usize] == added.pid;
+    let on_this = |number: &u64| births.ids.get(*number as usize).is_some_and(|id| id.pid() == added.pid);
     let unknown = status == ExitStatus::Unknown && !account.statuses;
     (earliest..=latest).filter(on_this).find(|number| unknown || plan(*number).status() == status)
 }

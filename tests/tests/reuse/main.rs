@@ -13,8 +13,10 @@
 #![cfg(target_os = "linux")]
 
 mod judge;
+mod namespace;
 mod rig;
 mod tap;
+mod wrap;
 
 use proc_reactor::SourceName;
 
@@ -50,7 +52,7 @@ fn may_choose() -> bool {
 
 /// Over each source that opens here.
 fn re_use(pids: usize, mode: &'static str) {
-    if !may_choose() {
+    if pids > 0 && !may_choose() {
         return;
     }
     for source in sources() {
@@ -107,4 +109,52 @@ fn k7_a_handful_of_pids() {
 #[test]
 fn k7_a_handful_of_pids_not_waited_for() {
     re_use(5, "auto");
+}
+
+/// Where there are eleven pids to be had, and a pid namespace in which cn_proc does not work.
+#[test]
+fn k7_eleven_pids_come_round() {
+    namespace::run("part_the_kernel_chooses", Some(311));
+}
+
+#[test]
+#[ignore = "a part of `k7_eleven_pids_come_round`"]
+fn part_the_kernel_chooses() {
+    if namespace::is_inside() {
+        re_use(0, "reap");
+        re_use(0, "auto");
+    }
+}
+
+/// In a pid namespace of one's own, as anybody.
+#[test]
+fn k7_chosen_pids_in_a_namespace() {
+    namespace::run("part_chosen_pids", None);
+}
+
+#[test]
+#[ignore = "a part of `k7_chosen_pids_in_a_namespace`"]
+fn part_chosen_pids() {
+    if namespace::is_inside() {
+        re_use(1, "reap");
+        re_use(5, "auto");
+    }
+}
+
+/// Trees in which processes exec, fork, have threads and lose their parents, with 700 pids for all of them.
+#[test]
+fn k7_trees_where_pids_come_round() {
+    namespace::run("part_trees", Some(1000));
+}
+
+#[test]
+#[ignore = "a part of `k7_trees_where_pids_come_round`"]
+fn part_trees() {
+    if namespace::is_inside() {
+        for source in sources() {
+            wrap::wrap_around(source, "mix", births() / 2);
+            wrap::wrap_around(source, "instant", births() / 4);
+            wrap::wrap_around(source, "orphans", births() / 4);
+        }
+    }
 }

@@ -22,13 +22,13 @@ use crate::tap::{Tally, Tap};
 const PATIENCE: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(20);
 /// Events that may wait to be read, in bytes: the reader is not what is tested here.
-const LOG: usize = 256 << 20;
+pub(crate) const LOG: usize = 256 << 20;
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     pub(crate) source: SourceName,
-    /// How many pids are used in turn.
+    /// How many pids are used in turn; 0 if the kernel chooses.
     pub(crate) pids: usize,
     pub(crate) births: u64,
     /// Of `reuser`.
@@ -99,10 +99,13 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn births(&self) -> u64 {
-        let mut bytes = [0; 8];
-        self.file.read_exact_at(&mut bytes, 0).expect("eight bytes");
-        u64::from_ne_bytes(bytes)
+    /// The number of births, and the pid of the last.
+    pub(crate) fn births(&self) -> (u64, u32) {
+        let mut bytes = [0; 16];
+        self.file.read_exact_at(&mut bytes, 0).expect("two numbers");
+        let [births, pid] =
+            [0, 8].map(|at| u64::from_ne_bytes(bytes[at..at + 8].try_into().expect("eight bytes")));
+        (births, u32::try_from(pid).expect("a pid"))
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -117,7 +120,7 @@ impl Progress {
 impl Reuser {
     pub(crate) fn spawn(reactor: &Reactor, plan: Plan) -> (Self, Reader) {
         let file = tempfile::NamedTempFile::new().expect("a file");
-        file.as_file().write_all_at(&0_u64.to_ne_bytes(), 0).expect("a file");
+        file.as_file().write_all_at(&[0; 16], 0).expect("a file");
         let (file, path) = file.into_parts();
         let mut command = Command::new(env!("CARGO_BIN_EXE_reuser"));
         command.arg(&path).arg(plan.pids.to_string()).arg(plan.births.to_string()).arg(plan.mode);
@@ -132,8 +135,8 @@ impl Reuser {
         let (reader, mut child) = started.expect("it is followed");
         let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
         let words = line(&mut out);
-        let pids = words.strip_prefix("pids ").unwrap_or_else(|| panic!("{words:?}"));
-        let pids = pids.split(' ').map(|pid| pid.parse().expect("a pid")).collect();
+        let pids = words.strip_prefix("pids").unwrap_or_else(|| panic!("{words:?}"));
+        let pids = pids.split_whitespace().map(|pid| pid.parse().expect("a pid")).collect();
         // It has it open by now.
         drop(path);
         let progress = Progress { file: Arc::new(file), over: Arc::default() };
@@ -180,8 +183,8 @@ pub(crate) fn run(plan: Plan) -> Option<Account> {
 
     let events = follow(reader, |_| ());
     let adding = {
-        let (queue, progress, pids) = (queue.clone(), reuser.progress.clone(), pids.clone());
-        std::thread::spawn(move || add(&queue, &progress, &pids))
+        let (queue, progress) = (queue.clone(), reuser.progress.clone());
+        std::thread::spawn(move || add(&queue, &progress))
     };
     let collecting = {
         let (queue, progress) = (queue.clone(), reuser.progress.clone());
@@ -197,7 +200,7 @@ pub(crate) fn run(plan: Plan) -> Option<Account> {
     let mut notices = collecting.join().expect("notices");
     // Whoever was registered has ended: nothing is waited for.
     while queue.wait(&mut notices, 64, Some(Duration::ZERO)).expect("the rest") > 0 {}
-    let overlaps = tally.lock().expect("nobody panics with it").of(&pids);
+    let overlaps = tally.lock().expect("nobody panics with it").of(&used(&events));
 
     assert_eq!(queue.stats().notes, 0, "K11: what is left in the queue");
     let stats = reactor.stats();
@@ -207,6 +210,14 @@ pub(crate) fn run(plan: Plan) -> Option<Account> {
     let account =
         Account { plan, pids, root, events, added, refused, notices, strangers, overlaps, statuses, took };
     Some(account)
+}
+
+/// The pids that more than the root and its maker had.
+fn used(events: &[Event]) -> Vec<u32> {
+    let child =
+        |event: &Event| if let EventKind::Fork { child } = event.kind { Some(child.pid()) } else { None };
+    let pids: BTreeSet<u32> = events.iter().skip(1).filter_map(child).collect();
+    pids.into_iter().collect()
 }
 
 /// Reads a stream to its end.
@@ -258,17 +269,16 @@ impl Wake for Unpark {
 }
 
 /// Registers whoever has the pid of the last birth, by kevent and by the typed layer in turn, once a birth at most.
-fn add(queue: &Queue, progress: &Progress, pids: &[u32]) -> (Vec<Added>, u64) {
+fn add(queue: &Queue, progress: &Progress) -> (Vec<Added>, u64) {
     let (mut added, mut refused) = (Vec::new(), 0);
     let mut seen = 0;
     while !progress.is_over() {
-        let before = progress.births();
+        let (before, pid) = progress.births();
         if before == seen {
             std::thread::yield_now();
             continue;
         }
         seen = before;
-        let pid = pids[((before - 1) % pids.len() as u64) as usize];
         let token = added.len() as u64;
         let result = if token % 2 == 0 {
             let registered = queue.register(pid, Interest::EXIT, token);
@@ -282,7 +292,7 @@ fn add(queue: &Queue, progress: &Progress, pids: &[u32]) -> (Vec<Added>, u64) {
             queue.kevent(&[change], &mut [], None).map(|_| None)
         };
         match result {
-            Ok(id) => added.push(Added { pid, before, after: progress.births(), id }),
+            Ok(id) => added.push(Added { pid, before, after: progress.births().0, id }),
             Err(error) => {
                 assert_eq!(error.errno(), libc::ESRCH, "{error}");
                 refused += 1;

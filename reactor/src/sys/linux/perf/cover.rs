@@ -48,7 +48,11 @@ impl Perf {
             self.ready = ready;
         }
         // While this is open and the process has not been reaped, the id is its own.
-        let pidfd = Pidfd::open(pid)?;
+        let pidfd = Pidfd::open(pid).map_err(|error| match error.raw_os_error() {
+            // It is a thread's id by now.
+            Some(libc::EINVAL | libc::ENOENT) => io::Error::from_raw_os_error(libc::ESRCH),
+            _ => error,
+        })?;
         self.follow_threads(pid)?;
         let living = procfs::look(pid)?.filter(|living| !living.is_zombie());
         let living = living.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
