@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 
+use super::pidfd::{Ended, Pidfd};
 use super::syscall;
 use crate::process::metadata::{Field, Metadata, Missing};
 use crate::source::{Living, Reading};
@@ -21,8 +22,31 @@ pub(super) fn pids() -> io::Result<Vec<u32>> {
     Ok(pids)
 }
 
-/// Looks up one process.
+/// How often one process is looked up anew, whose pid had another owner before all was read.
+const LOOKS: usize = 16;
+
+/// Looks up one process. It takes several steps, and between two of them the pid may get another owner: what is told is of one
+/// process, whose pidfd shows that it had the pid all the time (K7). Where there are no pidfds to be had it is as it was read.
 pub(super) fn look(pid: u32) -> io::Result<Option<Living>> {
+    for _ in 0..LOOKS {
+        let pidfd = match Pidfd::open(pid) {
+            Ok(pidfd) => pidfd,
+            Err(error) => match error.raw_os_error() {
+                // There is no such process, or it is a thread.
+                Some(libc::ESRCH | libc::EINVAL | libc::ENOENT) => return Ok(None),
+                _ => return look_once(pid),
+            },
+        };
+        let living = look_once(pid)?;
+        if !matches!(pidfd.is_ended(), Ok(Ended::Reaped)) {
+            return Ok(living);
+        }
+    }
+    // Whoever has it now was born after this was called.
+    Ok(None)
+}
+
+fn look_once(pid: u32) -> io::Result<Option<Living>> {
     let text = match fs::read(format!("/proc/{pid}/stat")) {
         // The mount options of /proc may hide others' processes, or what is in their entries.
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {

@@ -15,7 +15,7 @@ use rustc_hash::FxHashSet;
 use super::super::pidfd::{Ended, Pidfd};
 use super::super::procfs;
 use super::event::Event;
-use super::member::{Birth, Member};
+use super::member::{Birth, Member, Witness};
 use super::source::Perf;
 use crate::event::{Change, Stamped};
 use crate::process::threads::Threads;
@@ -36,8 +36,16 @@ const PASSES: usize = 100;
 impl Perf {
     /// Follows `pid` and what it makes from now on.
     pub(super) fn cover(&mut self, pid: u32) -> io::Result<()> {
-        if self.members.get(&pid).is_some_and(|member| member.ended.is_none()) {
-            return Ok(());
+        if let Some(member) = self.members.get(&pid) {
+            let reaped = |witness: &Witness| matches!(witness.pidfd.is_ended(), Ok(Ended::Reaped));
+            if member.ended.is_none() || !member.witness.as_ref().is_some_and(reaped) {
+                // It lives, or its end is still to be told.
+                return Ok(());
+            }
+            // So is this one's, before anything of the next owner of its id.
+            let mut ready = std::mem::take(&mut self.ready);
+            self.end_now(pid, self.read_to, &mut ready);
+            self.ready = ready;
         }
         let nobody = || io::Error::from_raw_os_error(libc::ESRCH);
         // While this is open and the process has not been reaped, the id is its own.
