@@ -9,7 +9,6 @@ mod loss;
 mod marker;
 mod message;
 mod netlink;
-#[cfg_attr(not(test), expect(dead_code, reason = "the sources that need statuses by it are to come"))]
 mod pidfd;
 #[cfg(test)]
 mod pidfd_tests;
@@ -18,6 +17,8 @@ mod procfs;
 pub(crate) mod properties;
 mod syscall;
 
+pub(crate) use pidfd::Pidfd;
+pub(crate) use procfs::has_run;
 pub(crate) use syscall::{like_this_thread, monotonic, thread_id};
 
 use super::open::{OpenOptions, SourceName};

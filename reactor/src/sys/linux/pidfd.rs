@@ -76,6 +76,22 @@ impl Pidfd {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
+    /// A descriptor that another [`open`](Self::open) has given.
+    ///
+    /// # Errors
+    /// None here; where there are no such descriptors, `Unsupported`.
+    pub(crate) fn of(fd: OwnedFd) -> io::Result<Self> {
+        Ok(Self(fd))
+    }
+
+    /// Whether it lives: a thread of it, at least.
+    ///
+    /// # Errors
+    /// As for [`is_ended`](Self::is_ended).
+    pub(crate) fn lives(&self) -> io::Result<bool> {
+        Ok(self.is_ended()? == Ended::No)
+    }
+
     /// How far the process has come; does not wait.
     ///
     /// # Errors

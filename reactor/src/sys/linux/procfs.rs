@@ -133,6 +133,18 @@ impl Stat {
     }
 }
 
+/// Whether the process has been given a processor since it was made, and with that whether its maker has sent the record of
+/// its birth, which comes before it is woken. True where the kernel does not say.
+pub(crate) fn has_run(pid: u32) -> bool {
+    // Its third number: how often it was given one.
+    let times = |process: &str| -> Option<u64> {
+        let text = fs::read_to_string(format!("/proc/{process}/schedstat")).ok()?;
+        text.split_ascii_whitespace().nth(2)?.parse().ok()
+    };
+    // A kernel that does not count shows 0, also of us.
+    times(&pid.to_string()) != Some(0) || times("self").is_none_or(|times| times == 0)
+}
+
 /// Reads what `pid` runs. Its state comes last and tells whether the rest can be of an exec whose record is not queued
 /// yet: see [`is_settled`].
 pub(super) fn inspect(pid: u32) -> Reading {
