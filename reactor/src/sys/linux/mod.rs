@@ -5,10 +5,12 @@ mod cn_proc;
 mod cn_proc_model;
 #[cfg(test)]
 mod cn_proc_tests;
+mod epoll;
 mod loss;
 mod marker;
 mod message;
 mod netlink;
+mod perf;
 mod pidfd;
 #[cfg(test)]
 mod pidfd_tests;
@@ -28,6 +30,7 @@ use crate::source::Source;
 pub(super) fn open(name: SourceName, options: &OpenOptions) -> Result<Box<dyn Source>, SourceError> {
     match name {
         SourceName::CnProc => Ok(Box::new(cn_proc::CnProc::open(options)?)),
-        SourceName::Perf | SourceName::Both => Err(SourceError::Unsupported { source_name: name.as_str() }),
+        SourceName::Perf => Ok(Box::new(perf::Perf::open(options)?)),
+        SourceName::Both => Err(SourceError::Unsupported { source_name: name.as_str() }),
     }
 }

@@ -153,6 +153,7 @@ impl Pidfd {
     ///
     /// # Errors
     /// As for [`peek`](Self::peek).
+    #[cfg_attr(not(test), expect(dead_code, reason = "whoever reaps what it spawned itself is to come"))]
     pub(crate) fn reap(&self) -> io::Result<Option<i32>> {
         self.wait(0)
     }
@@ -189,6 +190,7 @@ impl Pidfd {
     ///
     /// # Errors
     /// No descriptors are left.
+    #[cfg_attr(not(test), expect(dead_code, reason = "identities that outlive this program are to come"))]
     pub(crate) fn inode(&self) -> io::Result<u64> {
         Ok(File::from(self.0.try_clone()?).metadata()?.ino())
     }
