@@ -5,6 +5,7 @@
 //! workspace's crates ([`seen`]) has to be the same ([`compare`]).
 
 pub mod compare;
+pub mod ends;
 pub mod seen;
 pub mod sources;
 pub mod strace;
