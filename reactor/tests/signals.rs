@@ -3,17 +3,18 @@
 #![cfg(target_os = "linux")]
 #![expect(unsafe_code, reason = "processes with a pid of our choice")]
 
+use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::time::Duration;
 
 use proc_reactor::source::{Drained, Living, Loss, Reading, Spawner};
 use proc_reactor::{
-    AttachError, Capabilities, OpenOptions, ProcId, Reactor, Reader, SignalError, Source, SourceError,
-    SourceName, Stamped, TreeOptions, open,
+    AttachError, Capabilities, Event, EventKind, ExitStatus, OpenOptions, ProcId, Reactor, Reader, Readiness,
+    SignalError, Source, SourceError, SourceName, Stamped, TreeOptions, Turned, open,
 };
 
 /// How often a call is made again that is told to try again.
@@ -67,9 +68,9 @@ fn is_gone<T>(result: &Result<T, SignalError>, id: ProcId) -> bool {
     matches!(result, Err(SignalError::Gone { id: gone }) if *gone == id)
 }
 
-/// Waits until a process has ended; whoever has the descriptor may be anywhere.
-fn ended(pidfd: &OwnedFd) {
-    let mut polled = libc::pollfd { fd: pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+/// Waits until a descriptor is readable: that of a process, when it has ended.
+fn ended(pidfd: impl AsFd) {
+    let mut polled = libc::pollfd { fd: pidfd.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: one entry, which lives as long as the call.
     assert_eq!(unsafe { libc::poll(&raw mut polled, 1, 30_000) }, 1, "it goes on");
 }
@@ -454,4 +455,61 @@ fn k2_k7_signals_race_with_forced_reuse() {
         );
         assert!(reused > ROUNDS / 2);
     }
+}
+
+/// K9: a child ends and is reaped before anybody could look, and its pid is given to a child of another thread of this program, which
+/// has the same parent and of which a source need not be told. How that one ends is not how the first did.
+#[test]
+fn k9_k7_a_status_of_the_next_of_the_same_pid_and_parent() {
+    if !may_choose_pids() {
+        return;
+    }
+    // Not made by whoever runs `start`, from whom it would inherit that its children are told of.
+    let (ask, asked) = mpsc::channel::<libc::pid_t>();
+    let (answer, answers) = mpsc::channel();
+    let other =
+        std::thread::spawn(move || asked.iter().for_each(|pid| answer.send(make(Some(pid)).ok()).unwrap()));
+    let answers = Arc::new(Mutex::new(answers));
+    for reactor in reactors() {
+        let (mut rounds, mut share) = (0, [0, 0]);
+        while rounds < 40 {
+            let (ask, answers_of) = (ask.clone(), Arc::clone(&answers));
+            let start = move || -> Result<(u32, Option<libc::pid_t>), AnyError> {
+                let mut child = Command::new("sh").args(["-c", "exit 3"]).spawn()?;
+                let pid = child.id();
+                assert_eq!(child.wait()?.code(), Some(3));
+                ask.send(pid as libc::pid_t)?;
+                // Only then is it looked for.
+                Ok((pid, answers_of.lock().unwrap().recv()?))
+            };
+            let (mut reader, next) = reactor.spawn(options(), start).unwrap();
+            let Some(next) = next else { continue };
+            while reactor.turn() == Turned::More {}
+            assert_eq!(kill_and_reap(next), libc::SIGKILL);
+            let mut events = VecDeque::new();
+            loop {
+                while reactor.turn() == Turned::More {}
+                match reader.read(&mut events, 64) {
+                    Readiness::End => break,
+                    Readiness::Pending => ended(&reactor),
+                    Readiness::Ready => {}
+                }
+            }
+            let status = |event: &Event| match event.kind {
+                EventKind::Exit { status } if event.id == reader.id() => Some(status),
+                _ => None,
+            };
+            let statuses: Vec<ExitStatus> = events.iter().filter_map(status).collect();
+            assert!(
+                matches!(statuses[..], [ExitStatus::Code(3) | ExitStatus::Unknown]),
+                "{}: {events:#?}",
+                reactor.source_name()
+            );
+            share[usize::from(statuses[0].is_known())] += 1;
+            rounds += 1;
+        }
+        println!("{}: {} statuses unknown, {} known", reactor.source_name(), share[0], share[1]);
+    }
+    drop(ask);
+    other.join().unwrap();
 }

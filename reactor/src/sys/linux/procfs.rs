@@ -66,11 +66,8 @@ fn may_look_into(pid: u32) -> bool {
 pub(super) fn children(pid: u32) -> io::Result<Vec<u32>> {
     let mut children = Vec::new();
     for thread in threads(pid)? {
-        match fs::read(format!("/proc/{pid}/task/{thread}/children")) {
-            Ok(text) => {
-                let pids = text.split(|byte| *byte == b' ').filter_map(|pid| std::str::from_utf8(pid).ok());
-                children.extend(pids.filter_map(|pid| pid.parse::<u32>().ok()));
-            }
+        match children_of_thread(pid, thread) {
+            Ok(pids) => children.extend(pids),
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
             // The thread is gone, or the kernel has no such file.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -90,10 +87,18 @@ pub(super) fn children(pid: u32) -> io::Result<Vec<u32>> {
     Ok(children)
 }
 
-/// Whether the leader of a process is on its way out, and when the process started.
+/// The pids of those that this thread has made and that are not reaped; where some are meanwhile, others may lack.
+pub(super) fn children_of_thread(pid: u32, thread: u32) -> io::Result<Vec<u32>> {
+    let text = fs::read(format!("/proc/{pid}/task/{thread}/children"))?;
+    let pids = text.split(|byte| *byte == b' ').filter_map(|pid| std::str::from_utf8(pid).ok());
+    Ok(pids.filter_map(|pid| pid.parse().ok()).collect())
+}
+
+/// Whether the leader of a process is on its way out, when the process started, and whose child it is.
 pub(super) struct Exiting {
     pub(super) is_exiting: bool,
     pub(super) start: u64,
+    pub(super) parent: u32,
 }
 
 /// `None` if there is no such process, or nothing to be seen of it.
@@ -102,7 +107,7 @@ pub(super) fn exiting(pid: u32) -> Option<Exiting> {
     const PF_EXITING: u32 = 0x4;
     let stat = Stat::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)?;
     let is_exiting = stat.is_dead() || stat.flags & PF_EXITING != 0;
-    Some(Exiting { is_exiting, start: stat.start_monotonic() })
+    Some(Exiting { is_exiting, start: stat.start_monotonic(), parent: stat.parent })
 }
 
 /// Living threads; a dead leader is among them as long as others live, and the caller knows better.

@@ -234,7 +234,7 @@ impl Perf {
             // Its id is in use again, so it is reaped.
             self.end_now(process, time, out);
         }
-        let mut member = Member::born(parent, time);
+        let mut member = Member::born(parent, by, time);
         self.open_witness(process, &mut member);
         self.members.insert(process, member);
         out.push(Stamped { time, change });
