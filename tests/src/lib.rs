@@ -7,6 +7,7 @@
 
 pub mod compare;
 pub mod reuse;
+pub mod ends;
 pub mod seen;
 pub mod sources;
 pub mod strace;
