@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use proc_reactor::{Capabilities, OpenOptions, Reactor, Reader, SourceError, SourceName, Stats, TreeOptions};
+use proc_reactor::{
+    Capabilities, OpenOptions, Reactor, Reader, SourceError, SourceName, Stats, TreeOptions, WitnessReport,
+};
 
 use crate::command::{Child, Spawn};
 use crate::driver::Drivers;
@@ -176,6 +178,12 @@ impl Watcher {
     /// The name of its source.
     pub fn source_name(&self) -> &'static str {
         self.inner.reactor.source_name()
+    }
+
+    /// What holding its source's two witnesses against each other has come to, with all that is queued by now;
+    /// `None` unless the source is [`SourceName::Both`].
+    pub fn witnesses(&self) -> Option<WitnessReport> {
+        self.inner.reactor.witnesses()
     }
 
     /// Sizes of its tables, for leak checks: with all streams dropped or ended and read, nothing is tracked.

@@ -234,9 +234,9 @@ impl Audit {
             return;
         }
         let Some(entry) = self.entries.get_mut(&pid) else {
-            // The second is told of none but those that are to be compared: it may be ahead of a birth that it missed. After a
-            // loss it may as well be about one that is done with.
-            if witness == Witness::Second && time > self.exempt_until {
+            // The second is told of none but those that are to be compared, so this is of one whose birth it missed and the
+            // first is yet to tell. Once there was a loss it may as well be of one that is done with.
+            if witness == Witness::Second && self.exempt_until == 0 {
                 let mut entry = Entry::new(time);
                 fact(&mut entry.second, false);
                 if entry.second.told.total() > 0 {

@@ -101,6 +101,8 @@ impl<A: Source, B: Source> Witnesses<A, B> {
         let Some(second) = &mut self.second else { return };
         match attach(second) {
             Ok(followed) => self.attached(if followed.is_empty() { vec![pid] } else { followed }),
+            // It has ended: the first will find out by itself.
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
             Err(error) => {
                 tracing::warn!(pid, %error, "the second witness cannot follow this process: it is not compared");
                 self.audit.report.exempt += 1;
