@@ -452,4 +452,14 @@ impl Audit {
     pub(super) fn kept(&self) -> usize {
         self.entries.values().filter(|entry| !entry.is_past()).count()
     }
+
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.entries.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.due.len()
+    }
 }
