@@ -132,11 +132,4 @@ impl Account {
         let least = |account: &Self| field(&account.told) - field(&account.doubtful);
         least(self) <= field(&other.told) && least(other) <= field(&self.told)
     }
-
-    /// The facts that both told.
-    pub(super) fn in_common(&self, other: &Self) -> u64 {
-        let (one, other) = (&self.told, &other.told);
-        let common = one.births.min(other.births) + one.execs.min(other.execs) + one.ends.min(other.ends);
-        u64::from(common)
-    }
 }

@@ -184,17 +184,20 @@ impl Audit {
         let unseen = witness == Witness::First && made_by.is_some_and(|parent| parent.unseen);
         let doubtful_until =
             made_by.map(|parent| parent.doubtful_until).filter(|until| time <= *until).unwrap_or(0);
-        if self.entries.get(&child).is_none_or(Entry::is_past) {
+        let before = self.entries.get(&child);
+        if before.is_none_or(Entry::is_past) {
             if !covered {
                 // Whatever is said of the pid from now on is about somebody else.
                 self.entries.remove(&child);
                 return;
             }
-            self.entries.insert(child, Entry::new(time));
+            // If its last owner is one with whom both are done, nothing older is still to be said.
+            let done = |last: &Entry| last.state == State::Settled && last.first.is_vacant();
+            let begun = if before.is_some_and(done) { 0 } else { time };
+            self.entries.insert(child, Entry::new(begun));
         }
         let entry = self.entries.get_mut(&child).expect("it was there or has been put in");
-        // Who is born to nobody that is compared may still be one whose parent's birth the first has missed.
-        if !covered && entry.second.told.births <= entry.first.told.births {
+        if !covered {
             entry.first.foreign_birth(time);
             return;
         }
@@ -331,26 +334,23 @@ impl Audit {
                 self.close(pid, State::Forgotten);
             }
             State::Exempt if entry.is_said_to_be_over() => self.await_other(pid, teller, now),
-            State::Audited if both_over && first.agrees(second) => {
-                self.report.agreed += first.in_common(second);
-                self.report.processes += u64::from(first.told.ends.min(second.told.ends));
-                self.close(pid, State::Settled);
-            }
             State::Audited if both_over => {
                 // As many processes by both accounts: all has been said of them. Else the pid may have had one more of
                 // which one is yet to tell.
-                let same_lives = first.agrees_on(second, |told| told.births)
-                    && first.agrees_on(second, |told| told.ends);
-                if same_lives || entry.has_ends_too_many() {
+                let (one, other) = (first.told, second.told);
+                let same_lives = one.ends > 0 && (one.births, one.ends) == (other.births, other.ends);
+                if same_lives && first.agrees(second) {
+                    self.report.agreed += u64::from(one.births + one.execs.min(other.execs) + one.ends);
+                    self.report.processes += u64::from(one.ends);
+                    self.close(pid, State::Settled);
+                } else if same_lives || (entry.has_ends_too_many() && !first.agrees(second)) {
                     self.record(pid, now);
                     self.close(pid, State::Forgotten);
                 } else {
                     self.await_other(pid, teller, now);
                 }
             }
-            State::Audited
-                if entry.is_said_to_be_over() || !first.agrees_on(second, |told| told.births) =>
-            {
+            State::Audited if entry.is_said_to_be_over() || !first.agrees_on(second, |told| told.births) => {
                 self.await_other(pid, teller, now);
             }
             State::Audited | State::Exempt => entry.due = None,

@@ -158,7 +158,7 @@ fn who_is_late_is_waited_for() {
     court.audit.quiet(court.now);
     assert_eq!(court.disagreements(), []);
     // An end that waited for its status is told late, and with the time at which it was.
-    court.tell_at(Second, 1_002_500, end(10));
+    court.tell_at(Second, 1_004_500, end(10));
     court.wait().assert_agreed(3, 1);
 }
 
@@ -224,7 +224,7 @@ fn a_birth_that_the_first_missed_hides_no_others() {
 #[test]
 fn k7_a_pid_that_is_used_again() {
     let two = [life(10), life(10)].concat();
-    Court::new().both(&two).wait().assert_agreed(6, 1);
+    Court::new().both(&two).wait().assert_agreed(6, 2);
     // The end of the one is told after the birth of the other.
     let crossed = [spawned(10), exec(10), spawned(10), end(10), exec(10), end(10)];
     Court::new().all(First, two.clone()).all(Second, crossed).wait().assert_agreed(6, 2);

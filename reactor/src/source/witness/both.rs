@@ -51,7 +51,6 @@ impl<A: Source, B: Source> Witnesses<A, B> {
     /// It is called after the first was drained, and applied before what came of that. For a kernel tells both of a birth before
     /// the newborn can do anything, so that the second's word of it is there by the time the first tells what it did.
     fn hear_second(&mut self, now: u64) -> bool {
-        let mut lost = false;
         let mut all = false;
         for _ in 0..ROUNDS {
             let Some(second) = &mut self.second else { return true };
@@ -63,15 +62,15 @@ impl<A: Source, B: Source> Witnesses<A, B> {
                     Ok(None)
                 }
             });
+            if let Ok(Some(loss)) = &drained {
+                tracing::warn!(source = second.name(), count = loss.count, "the second witness lost records");
+                self.audit.report.lost_by_second += loss.count;
+                self.audit.lost(now);
+            }
             self.audit.apply(Witness::Second, &self.told, now);
             self.told.clear();
             match drained {
-                Ok(Some(loss)) => {
-                    tracing::warn!(source = second.name(), count = loss.count, "the second witness lost records");
-                    self.audit.report.lost_by_second += loss.count;
-                    lost = true;
-                }
-                Ok(None) => {}
+                Ok(_) => {}
                 Err(error) => {
                     tracing::error!(%error, "the second witness failed; nothing is compared any more");
                     self.silent = Some(error.to_string());
@@ -83,9 +82,6 @@ impl<A: Source, B: Source> Witnesses<A, B> {
             if all {
                 break;
             }
-        }
-        if lost {
-            self.audit.lost(now);
         }
         all
     }
@@ -153,6 +149,9 @@ impl<A: Source, B: Source> Source for Witnesses<A, B> {
         let begin = out.len();
         let drained = self.first.drain(out, limit)?;
         let now = self.first.now();
+        if drained == Drained::Overrun {
+            self.audit.lost(now);
+        }
         let all = self.hear_second(now);
         self.hear_first(&out[begin..], now);
         match drained {
@@ -168,10 +167,11 @@ impl<A: Source, B: Source> Source for Witnesses<A, B> {
     fn settle(&mut self, out: &mut Vec<Stamped>) -> Result<Loss, SourceError> {
         let begin = out.len();
         let loss = self.first.settle(out)?;
+        // Before anything is heard that may be missing in what the other tells.
         let now = self.first.now();
+        self.audit.lost(now);
         self.hear_second(now);
         self.hear_first(&out[begin..], now);
-        self.audit.lost(now);
         Ok(loss)
     }
 
@@ -225,5 +225,13 @@ impl<A: Source, B: Source> Source for Witnesses<A, B> {
 
     fn witnesses(&mut self) -> Option<WitnessReport> {
         Some(WitnessReport { silent: self.silent.clone(), ..self.audit.report() })
+    }
+}
+
+#[cfg(test)]
+impl<A, B> Witnesses<A, B> {
+    /// Processes that are kept in the audit.
+    pub(super) fn kept(&self) -> usize {
+        self.audit.kept()
     }
 }

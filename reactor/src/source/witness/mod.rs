@@ -9,6 +9,8 @@ mod audit;
 mod audit_tests;
 mod both;
 #[cfg(test)]
+mod both_tests;
+#[cfg(test)]
 mod random_tests;
 mod report;
 

@@ -24,7 +24,13 @@ impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { births, execs, ends } = *self;
         let plural = |count| if count == 1 { "" } else { "s" };
-        write!(f, "{births} birth{}, {execs} exec{}, {ends} end{}", plural(births), plural(execs), plural(ends))
+        write!(
+            f,
+            "{births} birth{}, {execs} exec{}, {ends} end{}",
+            plural(births),
+            plural(execs),
+            plural(ends)
+        )
     }
 }
 
