@@ -123,6 +123,8 @@ pub(super) struct Audit {
     me: u32,
     /// Its thread whose children both witnesses see.
     spawner: Option<u32>,
+    /// It was attached to itself: children of all its threads are seen. Those up to then may be known to one of the two only.
+    attached_to_me: Option<u64>,
     entries: FxHashMap<u32, Entry>,
     due: BinaryHeap<Reverse<(u64, u32)>>,
     recent: VecDeque<u32>,
@@ -137,6 +139,7 @@ impl Audit {
         Self {
             me,
             spawner,
+            attached_to_me: None,
             entries: FxHashMap::default(),
             due: BinaryHeap::new(),
             recent: VecDeque::new(),
@@ -182,8 +185,12 @@ impl Audit {
         let covered = witness == Witness::Second || self.covers(parent, thread, time);
         let made_by = self.entries.get(&parent).filter(|parent| !parent.is_past());
         let unseen = witness == Witness::First && made_by.is_some_and(|parent| parent.unseen);
-        let doubtful_until =
-            made_by.map(|parent| parent.doubtful_until).filter(|until| time <= *until).unwrap_or(0);
+        let doubtful_until = match made_by {
+            // The children of the spawner's thread have always been seen.
+            None if parent == self.me && self.spawner != Some(thread) => self.attached_to_me,
+            made_by => made_by.map(|parent| parent.doubtful_until),
+        };
+        let doubtful_until = doubtful_until.filter(|until| time <= *until).unwrap_or(0);
         let before = self.entries.get(&child);
         if before.is_none_or(Entry::is_past) {
             if !covered {
@@ -203,7 +210,7 @@ impl Audit {
         }
         entry.begun = entry.begun.min(time);
         entry.parent = parent;
-        entry.unseen = unseen;
+        entry.unseen |= unseen;
         entry.doubtful_until = entry.doubtful_until.max(doubtful_until);
         let doubtful = time <= entry.doubtful_until;
         entry.account(witness).birth(time, doubtful);
@@ -216,7 +223,7 @@ impl Audit {
     /// Whether the second witness sees the children that this thread makes.
     fn covers(&self, parent: u32, thread: u32, time: u64) -> bool {
         if parent == self.me {
-            return self.spawner == Some(thread);
+            return self.spawner == Some(thread) || self.attached_to_me.is_some();
         }
         self.entries.get(&parent).is_some_and(|entry| {
             let earlier_owner = entry.first.is_vacant() && time < entry.begun;
@@ -285,8 +292,11 @@ impl Audit {
     /// These run already, and both witnesses tell of them from about now on.
     pub(super) fn attached(&mut self, processes: impl IntoIterator<Item = (u32, Threads)>, now: u64) {
         for (pid, threads) in processes {
-            let known = self.entries.get(&pid).is_some_and(|entry| !entry.is_past());
-            if known || pid == self.me {
+            if pid == self.me {
+                self.attached_to_me.get_or_insert(now + UNDER_WAY);
+                continue;
+            }
+            if self.entries.get(&pid).is_some_and(|entry| !entry.is_past()) {
                 continue;
             }
             let mut entry = Entry::new(0);

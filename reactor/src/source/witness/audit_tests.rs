@@ -358,6 +358,16 @@ fn who_cannot_be_seen_into_is_exempt_with_what_it_starts() {
 }
 
 #[test]
+fn what_cannot_be_seen_into_stays_so_whoever_is_ahead() {
+    let mut court = Court::new();
+    court.all(Second, [spawned(10), exec(10), Change::Unseen { process: 10 }]);
+    court.all(First, [spawned(10), exec(10), fork(10, 11), fork(11, 12), end(12), end(11)]);
+    court.both(&[end(10)]).wait();
+    assert_eq!((court.disagreements().len(), court.audit.report().exempt), (0, 3));
+    assert_eq!(court.audit.kept(), 0);
+}
+
+#[test]
 fn who_is_attached_to_is_compared_from_then_on() {
     let attached = |court: &mut Court| {
         court.audit.attached([(10, Threads::read(10, &[10, 11]))], court.now);
@@ -381,6 +391,24 @@ fn who_is_attached_to_is_compared_from_then_on() {
     attached(&mut court);
     court.tell(Second, fork(10, 13)).tell(Second, end(13)).wait();
     assert_eq!(court.told(), [(13, [0, 0, 0], [1, 0, 1])]);
+}
+
+#[test]
+fn a_program_that_is_attached_to_itself() {
+    let by_another_thread = |child| Change::Fork { parent: ME, thread: 3, child };
+    let mut court = Court::new();
+    court.audit.attached([(ME, Threads::Leader)], court.now);
+    // The first need not be right about who was seen already, nor the second have seen it.
+    court.all(First, [by_another_thread(10), exec(10), end(10)]);
+    court.now += 2 * UNDER_WAY;
+    for (pid, child) in [(11, by_another_thread(11)), (12, spawned(12))] {
+        court.both(&[child, exec(pid), end(pid)]);
+    }
+    court.wait();
+    let report = court.audit.report();
+    assert_eq!((report.agreed, report.processes, report.exempt, report.disagreed()), (6, 2, 1, 0));
+    court.all(First, [by_another_thread(13), end(13)]).wait();
+    assert_eq!(court.told(), [(13, [1, 0, 1], [0, 0, 0])]);
 }
 
 #[test]
