@@ -6,8 +6,8 @@
 //! that tells its birth ([`reuse`]).
 
 pub mod compare;
-pub mod reuse;
 pub mod ends;
+pub mod reuse;
 pub mod seen;
 pub mod sources;
 pub mod strace;
