@@ -6,5 +6,6 @@
 
 pub mod compare;
 pub mod seen;
+pub mod sources;
 pub mod strace;
 pub mod truth;
