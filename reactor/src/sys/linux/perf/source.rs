@@ -367,19 +367,6 @@ impl Source for Perf {
         if self.bell.rung.swap(false, std::sync::atomic::Ordering::AcqRel) {
             self.bell.fd.hush();
         }
-        if std::env::var_os("PD").is_some() {
-            eprintln!(
-                "DRAIN {:?} ending {:?} blind {:?} awaited {} {:?}",
-                self.members
-                    .iter()
-                    .map(|(p, m)| (*p, m.ended, &m.threads, m.witness.as_ref().map(|w| w.awaited)))
-                    .collect::<Vec<_>>(),
-                self.ending,
-                self.blind,
-                self.awaited,
-                self.watches.keys()
-            );
-        }
         if self.awaited > 0 {
             self.collect_awaited().map_err(failed("epoll_wait", ""))?;
         }
