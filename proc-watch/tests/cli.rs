@@ -2,6 +2,8 @@
 #![cfg(all(feature = "cli", target_os = "linux"))]
 #![expect(unsafe_code, reason = "signals, users and terminals, which the standard library has not")]
 
+#[path = "cli/doctor.rs"]
+mod doctor;
 #[path = "cli/harness.rs"]
 mod harness;
 #[path = "cli/losses.rs"]

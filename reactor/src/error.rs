@@ -40,6 +40,25 @@ pub enum SourceError {
     },
 }
 
+impl SourceError {
+    /// What was seen, without the name of the source and without the advice.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Call { call, error, .. } => format!("{call}: {error}"),
+            Self::Refused { reason, .. } => reason.clone(),
+            Self::Unsupported { .. } => "not available on this operating system".to_owned(),
+        }
+    }
+
+    /// What to do about it, if there is anything.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Call { advice, .. } | Self::Refused { advice, .. } => Some(advice),
+            Self::Unsupported { .. } => None,
+        }
+    }
+}
+
 /// Why a process could not be attached to.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -343,6 +343,14 @@ impl Source for CnProc {
         Capabilities::all()
     }
 
+    fn details(&self) -> Vec<(&'static str, String)> {
+        let granted = match self.sockets[0].receive_buffer() {
+            Ok(bytes) => format!("{} KiB", bytes / 1024),
+            Err(error) => error.to_string(),
+        };
+        vec![("sockets", self.sockets.len().to_string()), ("receive_buffer", granted)]
+    }
+
     fn is_gone(&mut self, pid: u32) -> bool {
         !syscall::exists(pid)
     }
@@ -403,9 +411,10 @@ pub(super) fn listen(options: &OpenOptions, mut before: impl FnMut()) -> Result<
         before();
         socket.send(&message::request(Request::Listen, number)).map_err(|error| {
             match error.raw_os_error() {
-                Some(libc::ECONNREFUSED) => {
-                    failed("asking to listen", "it is heard in the initial network namespace only")(error)
-                }
+                Some(libc::ECONNREFUSED) => failed(
+                    "asking to listen",
+                    "it serves the initial network namespace only: run it on the host's network",
+                )(error),
                 _ => failed("asking to listen", "it takes root, or kernel 6.6 or later")(error),
             }
         })?;
@@ -466,7 +475,7 @@ fn failed(call: &'static str, advice: &'static str) -> impl Fn(io::Error) -> Sou
 fn flooded(what: &str) -> SourceError {
     SourceError::Refused {
         source_name: NAME,
-        reason: format!("{what} in a flood of others', {ATTEMPTS} times"),
+        reason: format!("{what} in a flood of records, {ATTEMPTS} times in a row"),
         advice: "ask for a larger receive buffer (net.core.rmem_max limits it), or try again when fewer processes start",
     }
 }
