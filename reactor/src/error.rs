@@ -71,11 +71,19 @@ pub enum AttachError {
         pid: u32,
     },
     /// The process list could not be read.
-    #[error("the process list could not be read: {0}; is /proc mounted?")]
+    #[error("the process list could not be read: {0}; {advice}", advice = census_advice(.0))]
     Census(#[source] io::Error),
     /// The source failed.
     #[error(transparent)]
     Source(#[from] SourceError),
+}
+
+/// What to do where the process list cannot be read.
+pub(crate) fn census_advice(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => "raise the limit of open files (ulimit -n)",
+        _ => "is /proc mounted?",
+    }
 }
 
 /// What is wrong with a change. Nothing was done by it.

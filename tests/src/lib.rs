@@ -2,9 +2,11 @@
 //!
 //! `make_tree` makes process trees and writes down what happens in them ([`truth`]). [`strace`]
 //! gives a second account, by ptrace, which knows nothing of the first. An account by one of this
-//! workspace's crates ([`seen`]) has to be the same ([`compare`]).
+//! workspace's crates ([`seen`]) has to be the same ([`compare`]). [`observed`] is what one source comes to in one
+//! situation.
 
 pub mod compare;
+pub mod observed;
 pub mod seen;
 pub mod strace;
 pub mod truth;

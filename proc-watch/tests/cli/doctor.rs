@@ -95,7 +95,7 @@ fn in_another_network_namespace_it_says_so() {
     check(&elsewhere);
     let (found, _) = findings(&elsewhere);
     assert_eq!(found["sources"][0]["usable"], false, "{found}");
-    assert!(found["sources"][0]["advice"].as_str().unwrap().contains("host's network"), "{found}");
+    assert!(found["sources"][0]["advice"].as_str().unwrap().contains("network namespace only"), "{found}");
 }
 
 #[test]

@@ -391,6 +391,8 @@ impl Source for CnProc {
 }
 
 const OPEN_FILES: &str = "raise the limit of open files (ulimit -n)";
+const OUTSIDE: &str =
+    "it serves the initial pid, user and network namespace only: run outside of the container";
 
 /// A socket that listens, and that the kernel has answered. `before` comes before each time that it is asked.
 pub(super) fn listen(options: &OpenOptions, mut before: impl FnMut()) -> Result<Socket, SourceError> {
@@ -495,9 +497,5 @@ fn refused(what: &str) -> SourceError {
         [] => what.to_owned(),
         outside => format!("{what}; this program is in a {} namespace of its own", outside.join(" and a ")),
     };
-    SourceError::Refused {
-        source_name: NAME,
-        reason,
-        advice: "it serves the initial pid and user namespace only: run outside of the container",
-    }
+    SourceError::Refused { source_name: NAME, reason, advice: OUTSIDE }
 }

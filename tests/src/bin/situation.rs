@@ -1,0 +1,141 @@
+//! Tries one source where it is run, and says what it comes to: a line of JSON, [`Observed`].
+//!
+//! If the source can be opened, it watches a tree of `make_tree`, which lies beside this program, and holds what it was told
+//! against the tree's own account. With `--asleep` it reads nothing until the tree is gone.
+#![expect(unsafe_code, reason = "waiting, which the standard library does in other ways only")]
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use clap::Parser;
+use proc_reactor::{
+    OpenOptions, Reactor, Reader, Readiness, SourceError, SourceName, TreeOptions, Turned, open,
+};
+use tests::observed::{Observed, Refusal, Watched};
+use tests::seen::{ATTEMPTS, Seen};
+use tests::truth;
+
+#[derive(Debug, Parser)]
+struct Asked {
+    /// This source; else whichever is chosen
+    #[arg(long)]
+    source: Option<SourceName>,
+    #[arg(long)]
+    receive_buffer: Option<usize>,
+    #[arg(long)]
+    shards: Option<usize>,
+    #[arg(long)]
+    ring_pages: Option<usize>,
+    /// Read nothing while the tree lives
+    #[arg(long)]
+    asleep: bool,
+    /// What the tree is to be, as make_tree takes it
+    #[arg(last = true)]
+    tree: Vec<String>,
+}
+
+fn main() {
+    let asked = Asked::parse();
+    let observed = observe(&asked);
+    println!("{}", serde_json::to_string(&observed).expect("it has text keys only"));
+}
+
+fn observe(asked: &Asked) -> Observed {
+    let mut options = OpenOptions::default();
+    options.source = asked.source;
+    options.receive_buffer = asked.receive_buffer;
+    options.shards = asked.shards;
+    options.ring_pages = asked.ring_pages;
+    let refused = |error: &SourceError| Refusal {
+        reason: error.reason(),
+        advice: error.advice().map(ToOwned::to_owned),
+    };
+    let source = match open(&options) {
+        Ok(source) => source,
+        Err(error) => return Observed::Refused { tried: error.tried().iter().map(refused).collect() },
+    };
+    let reactor = match Reactor::new(source) {
+        Ok(reactor) => reactor,
+        Err(error) => return Observed::Refused { tried: vec![refused(&error)] },
+    };
+    let mut watched = watch(asked, &reactor);
+    for _ in 1..ATTEMPTS {
+        // A machine that is busy with other things may make the kernel lose records; here it is to lose them only asleep.
+        if asked.asleep || watched.lost == 0 {
+            break;
+        }
+        watched = watch(asked, &reactor);
+    }
+    Observed::Watched(watched)
+}
+
+fn watch(asked: &Asked, reactor: &Reactor) -> Watched {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("truth");
+    let mut command = make_tree(&file, &asked.tree);
+    let start = move || -> Result<(u32, Child), SourceError> {
+        let child = command.spawn().expect("make_tree lies beside this program");
+        Ok((child.id(), child))
+    };
+    let (mut reader, mut child) = reactor.spawn(TreeOptions::default(), start).expect("the source works");
+    if asked.asleep {
+        wait_for_the_end_of(&child);
+    }
+    let mut seen = Seen::spawned(reader.id()).losses_allowed();
+    read(reactor, &mut reader, &mut seen);
+    let status = child.wait().expect("nobody else reaps it");
+    assert!(status.success(), "make_tree: {status}");
+    let truth = std::fs::read_to_string(&file).expect("the truth");
+    let capabilities = reactor.capabilities();
+    Watched {
+        source: reactor.source_name().to_owned(),
+        exact_tree: capabilities.exact_tree,
+        statuses: capabilities.statuses,
+        counts_losses: capabilities.counts_losses,
+        ..Watched::compare(&truth::parse(&truth).expect("as it is documented"), &seen)
+    }
+}
+
+fn make_tree(truth: &Path, args: &[String]) -> Command {
+    let this = std::env::current_exe().expect("/proc");
+    let mut command = Command::new(this.with_file_name("make_tree"));
+    command.arg("--truth").arg(truth).args(args).stdin(Stdio::null());
+    command
+}
+
+/// Reads a stream to its end. Whoever started this program ends it if there is none.
+fn read(reactor: &Reactor, reader: &mut Reader, seen: &mut Seen) {
+    let mut events = VecDeque::new();
+    loop {
+        match reader.read(&mut events, 256) {
+            Readiness::Ready => events.drain(..).for_each(|event| seen.take(&event)),
+            Readiness::Pending => {
+                if reactor.turn() == Turned::Done && reader.read(&mut events, 256) == Readiness::Pending {
+                    until_readable(reactor.as_fd()).expect("its descriptor polls");
+                }
+                events.drain(..).for_each(|event| seen.take(&event));
+            }
+            Readiness::End => break,
+        }
+    }
+    seen.end();
+}
+
+fn until_readable(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one entry, which outlives the call.
+    let polled = unsafe { libc::poll(&raw mut poll, 1, -1) };
+    let error = io::Error::last_os_error();
+    if polled < 0 && error.kind() != io::ErrorKind::Interrupted { Err(error) } else { Ok(()) }
+}
+
+/// It stays a zombie, so that its status is still to be had.
+fn wait_for_the_end_of(child: &Child) {
+    // SAFETY: all zeroes is a siginfo_t.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: writes one siginfo_t and reads nothing.
+    unsafe { libc::waitid(libc::P_PID, child.id(), &raw mut info, libc::WEXITED | libc::WNOWAIT) };
+}

@@ -1,0 +1,166 @@
+//! The situations, and how programs are run in them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use proc_reactor::SourceName;
+use serde_json::Value;
+use tempfile::TempDir;
+use tests::observed::Observed;
+
+/// Whoever takes longer hangs.
+const TOO_LONG: Duration = Duration::from_secs(180);
+const NOBODY: &[&str] = &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+const TREE: &[&str] = &["--shape", "mix", "--count", "150"];
+/// More than the smallest buffers hold.
+const STORM: &[&str] = &["--shape", "storm", "--count", "600"];
+
+/// Where a program is run.
+#[derive(Debug)]
+pub(crate) struct Situation {
+    /// As it stands in the document.
+    pub(crate) name: &'static str,
+    pub(crate) user: User,
+    /// What runs the program.
+    pub(crate) within: &'static [&'static str],
+    /// How sources are opened.
+    pub(crate) options: &'static [&'static str],
+    /// Nothing is read while the tree lives.
+    pub(crate) asleep: bool,
+    /// Which source is the right choice.
+    pub(crate) default: Option<SourceName>,
+    /// What must be said of sources that do not work: the right words.
+    pub(crate) says: &'static [(SourceName, &'static str)],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum User {
+    Root,
+    Nobody,
+}
+
+use SourceName::{Both, CnProc, Perf};
+use User::{Nobody, Root};
+
+const fn plain(name: &'static str, user: User, within: &'static [&'static str]) -> Situation {
+    Situation { name, user, within, options: &[], asleep: false, default: Some(CnProc), says: &[] }
+}
+
+const CONTAINER: &str = "run outside of the container";
+
+pub(crate) const SITUATIONS: &[Situation] = &[plain("root", Root, &[]), plain("nobody", Nobody, &[])];
+
+/// The programs, where everybody may run them.
+pub(crate) struct Programs {
+    dir: TempDir,
+}
+
+impl Programs {
+    pub(crate) fn gather() -> Self {
+        let dir = tempfile::Builder::new().prefix("situations-").tempdir().expect("a directory");
+        let permit = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("our own");
+        };
+        permit(dir.path(), 0o755);
+        for (name, program) in [
+            ("situation", env!("CARGO_BIN_EXE_situation")),
+            ("make_tree", env!("CARGO_BIN_EXE_make_tree")),
+            ("confine", env!("CARGO_BIN_EXE_confine")),
+            ("proc-watch", env!("CARGO_BIN_EXE_proc-watch-command")),
+        ] {
+            fs::copy(program, dir.path().join(name)).expect("it has been built");
+            permit(&dir.path().join(name), 0o755);
+        }
+        let temporary = dir.path().join("tmp");
+        fs::create_dir(&temporary).expect("our own");
+        permit(&temporary, 0o1777);
+        Self { dir }
+    }
+
+    fn path(&self, program: &str) -> PathBuf {
+        self.dir.path().join(program)
+    }
+
+    /// Whether it can be made here, and by whoever this is.
+    pub(crate) fn can_be_made(&self, situation: &Situation) -> Result<(), String> {
+        if situation.user == Root && !is_root() {
+            return Err("it takes root".to_owned());
+        }
+        let output = self.run(situation, Path::new("true"), &[]);
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(format!("it cannot be made here: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    }
+
+    /// Tries a source there.
+    pub(crate) fn observe(&self, situation: &Situation, source: Option<SourceName>) -> Observed {
+        let forced: &[&str] = match source {
+            Some(name) => &["--source", name.as_str()],
+            None => &[],
+        };
+        let tree = if situation.asleep { STORM } else { TREE };
+        let asleep: &[&str] = if situation.asleep { &["--asleep"] } else { &[] };
+        let args = [forced, situation.options, asleep, &["--"], tree].concat();
+        let output = self.run(situation, &self.path("situation"), &args);
+        assert!(output.status.success(), "{}, {source:?}: {output:?}", situation.name);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    }
+
+    /// Tries a source with no more than so many descriptors to be had.
+    pub(crate) fn observe_with_descriptors(&self, source: SourceName, free: usize) -> Observed {
+        let free = free.to_string();
+        let mut command = Command::new(self.path("confine"));
+        command.args(["--files", "64", "--free", &free]).arg(self.path("situation"));
+        command.args(["--source", source.as_str(), "--", "--shape", "tree", "--depth", "1", "--fanout", "3"]);
+        let output = self.finish(command);
+        assert!(output.status.success(), "{source}, {free} left: {output:?}");
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    }
+
+    /// What doctor says there, and how it ends.
+    pub(crate) fn doctor(&self, situation: &Situation) -> (Value, Option<i32>) {
+        let output = self.run(situation, &self.path("proc-watch"), &["doctor", "--json"]);
+        let found = serde_json::from_slice(&output.stdout);
+        (found.unwrap_or_else(|error| panic!("{error}: {output:?}")), output.status.code())
+    }
+
+    fn run(&self, situation: &Situation, program: &Path, args: &[&str]) -> Output {
+        let user = if situation.user == Nobody && is_root() { NOBODY } else { &[] };
+        let mut words: Vec<PathBuf> = user.iter().chain(situation.within).map(PathBuf::from).collect();
+        for word in &mut words {
+            if word == Path::new("confine") {
+                *word = self.path("confine");
+            }
+        }
+        words.push(program.to_owned());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(args);
+        self.finish(command)
+    }
+
+    fn finish(&self, mut command: Command) -> Output {
+        command.env("TMPDIR", self.path("tmp")).current_dir(self.dir.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let pid = child.id();
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || sender.send(child.wait_with_output()));
+        match receiver.recv_timeout(TOO_LONG) {
+            Ok(output) => output.expect("a child of ours"),
+            Err(_) => {
+                // It has not been waited for, so that the pid is still its own.
+                let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+                panic!("{command:?} hangs");
+            }
+        }
+    }
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata) == 0)
+}
