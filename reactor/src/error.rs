@@ -70,6 +70,15 @@ pub enum AttachError {
         /// The pid that was asked for.
         pid: u32,
     },
+    /// The source may not follow it.
+    #[error("process {pid} cannot be followed: {error}; it takes the process's own user, or CAP_PERFMON")]
+    Denied {
+        /// The pid that was asked for.
+        pid: u32,
+        /// What the system said.
+        #[source]
+        error: std::io::Error,
+    },
     /// The process list could not be read.
     #[error("the process list could not be read: {0}; {advice}", advice = census_advice(.0))]
     Census(#[source] io::Error),

@@ -10,6 +10,7 @@ use crate::error::AttachError;
 use crate::process::metadata::Metadata;
 use crate::process::track::{RootKey, TrackSet};
 use crate::reactor::handle::Shared;
+use crate::reactor::reconcile::PopulateError;
 use crate::reactor::state::{SharedMetadata, State, parents_first};
 use crate::reactor::turn::Turn;
 use crate::source::Reading;
@@ -27,6 +28,16 @@ impl Turn {
         log_limit: usize,
     ) -> Result<RootKey, AttachError> {
         self.settle(shared);
+        if !shared.whole_machine() {
+            let pids = self.source.attach_tree(pid).map_err(|error| match error.raw_os_error() {
+                Some(libc::ESRCH) => AttachError::NoSuchProcess { pid },
+                _ => AttachError::Denied { pid, error },
+            })?;
+            self.enter(shared, &pids).map_err(|error| match error {
+                PopulateError::Census(error) => AttachError::Census(error),
+                PopulateError::Source(error) => AttachError::Source(error),
+            })?;
+        }
         self.adopt(shared);
         // What they run is read first, and counts only if nothing happened to them until the table was walked.
         let read = if metadata { self.read_ahead(shared, pid) } else { FxHashMap::default() };

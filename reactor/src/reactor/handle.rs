@@ -180,6 +180,11 @@ impl Shared {
         i64::try_from(offset).unwrap_or(0)
     }
 
+    /// Whether the source is told of every process.
+    pub(crate) fn whole_machine(&self) -> bool {
+        self.capabilities.whole_machine
+    }
+
     /// The error that broke the source, if one did.
     pub(crate) fn failure(&self) -> Result<(), SourceError> {
         match &*self.failure.lock() {
@@ -409,6 +414,7 @@ impl Spawning {
                 drop(state);
                 // The spawner has not waited for it yet: the pid is still its own.
                 let child = turn.source.look(pid).ok().flatten();
+                child.iter().filter(|child| !child.is_zombie()).for_each(|child| turn.source.found(child));
                 state = shared.state.lock();
                 birth_was_lost(&mut state, self.key, pid, time, child);
             }

@@ -46,6 +46,9 @@ struct Listed {
 impl Turn {
     /// Fills the table of a reactor that has just begun.
     pub(crate) fn populate(&mut self, shared: &Shared) -> Result<(), PopulateError> {
+        if !shared.whole_machine() {
+            return Ok(());
+        }
         let mut meanwhile = Vec::new();
         let list = match self.list(shared, &mut meanwhile) {
             // A machine on fire, or a tiny buffer: the first turn tries again.
@@ -277,6 +280,22 @@ impl Turn {
         unreachable!("the loop returns at its last attempt")
     }
 
+    /// Puts those of `pids` into the table who are there, and who are followed by now: for a source that is told of those only
+    /// whom it is to follow. What was queued meanwhile is applied.
+    pub(crate) fn enter(&mut self, shared: &Shared, pids: &[u32]) -> Result<(), PopulateError> {
+        let mut list = List::default();
+        for &pid in pids {
+            let looked = self.source.now();
+            if let Some(living) = self.source.look(pid)? {
+                list.insert(pid, Listed { looked, living });
+            }
+        }
+        let mut meanwhile = Vec::new();
+        self.collect(&mut meanwhile)?;
+        self.merge(shared, &list, 0, &meanwhile);
+        Ok(())
+    }
+
     fn collect(&mut self, out: &mut Vec<Stamped>) -> Result<(), SourceError> {
         while !self.overrun {
             match self.source.drain(out, usize::MAX)? {
@@ -292,7 +311,7 @@ impl Turn {
     fn merge(&mut self, shared: &Shared, list: &List, known: u64, meanwhile: &[Stamped]) {
         let time = self.source.now();
         let wall_offset = shared.wall_offset(time);
-        let mut found = Vec::new();
+        let (mut found, mut followed) = (Vec::new(), Vec::new());
         {
             let mut state = shared.state.lock();
             state.wall_offset = wall_offset;
@@ -324,6 +343,10 @@ impl Turn {
             let mut added: Vec<_> =
                 list.values().map(|listed| &listed.living).filter(|living| !living.is_zombie()).collect();
             added.retain(|living| state.table.newest(living.pid).is_none());
+            if known > 0 && !shared.whole_machine() {
+                added = below_the_followed(state, added);
+                followed.extend(added.iter().map(|&living| living.clone()));
+            }
             // By start, so that a parent is mostly put in before its child; links are made when all are in.
             added.sort_by_key(|living| (living.start, living.pid));
             for living in &added {
@@ -366,6 +389,7 @@ impl Turn {
                 found = inherit(state);
             }
         }
+        followed.iter().for_each(|living| self.source.found(living));
         let mut found: Vec<_> =
             found.into_iter().map(|(id, track)| (id, track, self.source.inspect(id.pid()))).collect();
         self.await_beginnings(found.iter_mut().map(|(id, _, reading)| (id.pid(), reading)));
@@ -398,6 +422,28 @@ impl Turn {
             // The next drain says it again, and ends all streams.
             tracing::debug!(%error, "the source failed while the process list was read");
         }
+    }
+}
+
+/// Those of `listed` who descend from somebody in the table, other than from this program, which need not be followed itself.
+fn below_the_followed<'a>(state: &State, mut listed: Vec<&'a Living>) -> Vec<&'a Living> {
+    let covers = |(_, process): &(usize, &Process)| process.track.is_some() || !state.is_me(process.id.pid());
+    let mut above: FxHashSet<u32> =
+        state.table.iter().filter(covers).map(|(_, process)| process.id.pid()).collect();
+    let mut below = Vec::new();
+    loop {
+        let before = below.len();
+        listed.retain(|living| {
+            let descends = above.contains(&living.parent);
+            if descends {
+                below.push(*living);
+            }
+            !descends
+        });
+        if below.len() == before {
+            return below;
+        }
+        above.extend(below[before..].iter().map(|living| living.pid));
     }
 }
 

@@ -162,6 +162,11 @@ impl State {
         table.iter_mut().for_each(|(_, process)| queues.lost(&mut process.notes));
     }
 
+    /// Whether a pid is this program's.
+    pub(crate) fn is_me(&self, pid: u32) -> bool {
+        pid == self.me
+    }
+
     /// Whether this program may reap it.
     pub(crate) fn is_own_child(&self, slot: usize) -> bool {
         self.table.get(slot).parent.is_some_and(|parent| parent.pid() == self.me)

@@ -70,6 +70,8 @@ pub struct OpenOptions {
     pub shards: Option<usize>,
     /// Pages of each processor's ring of `perf`, a power of two. Else 128 (512 KiB), or as many as are permitted.
     pub ring_pages: Option<usize>,
+    /// How many pidfds `perf` may hold at once, to learn statuses by. Else a quarter of the soft limit of open files.
+    pub pidfds: Option<usize>,
 }
 
 /// No source works here.

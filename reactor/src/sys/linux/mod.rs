@@ -5,10 +5,13 @@ mod cn_proc;
 mod cn_proc_model;
 #[cfg(test)]
 mod cn_proc_tests;
+mod epoll;
 mod loss;
 mod marker;
 mod message;
 mod netlink;
+mod perf;
+mod pidfd;
 mod procfs;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
@@ -23,6 +26,7 @@ use crate::source::Source;
 pub(super) fn open(name: SourceName, options: &OpenOptions) -> Result<Box<dyn Source>, SourceError> {
     match name {
         SourceName::CnProc => Ok(Box::new(cn_proc::CnProc::open(options)?)),
-        SourceName::Perf | SourceName::Both => Err(SourceError::Unsupported { source_name: name.as_str() }),
+        SourceName::Perf => Ok(Box::new(perf::Perf::open(options)?)),
+        SourceName::Both => Err(SourceError::Unsupported { source_name: name.as_str() }),
     }
 }

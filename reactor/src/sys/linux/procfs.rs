@@ -62,8 +62,51 @@ fn may_look_into(pid: u32) -> bool {
     matches!(fs::read_link(format!("/proc/{pid}/exe")), Err(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
+/// The pids of a process's children (proc(5), `CONFIG_PROC_CHILDREN`), or by a walk through all processes.
+pub(super) fn children(pid: u32) -> io::Result<Vec<u32>> {
+    let mut children = Vec::new();
+    for thread in threads(pid)? {
+        match fs::read(format!("/proc/{pid}/task/{thread}/children")) {
+            Ok(text) => {
+                let pids = text.split(|byte| *byte == b' ').filter_map(|pid| std::str::from_utf8(pid).ok());
+                children.extend(pids.filter_map(|pid| pid.parse::<u32>().ok()));
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+            // The thread is gone, or the kernel has no such file.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if std::path::Path::new("/proc/thread-self/children").exists() {
+                    continue;
+                }
+                for other in pids()? {
+                    if look(other)?.is_some_and(|living| living.parent == pid) {
+                        children.push(other);
+                    }
+                }
+                return Ok(children);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(children)
+}
+
+/// Whether the leader of a process is on its way out, and when the process started.
+pub(super) struct Exiting {
+    pub(super) is_exiting: bool,
+    pub(super) start: u64,
+}
+
+/// `None` if there is no such process, or nothing to be seen of it.
+pub(super) fn exiting(pid: u32) -> Option<Exiting> {
+    /// `PF_EXITING` in the kernel's include/linux/sched.h, where it has been since Linux 2.4.
+    const PF_EXITING: u32 = 0x4;
+    let stat = Stat::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)?;
+    let is_exiting = stat.is_dead() || stat.flags & PF_EXITING != 0;
+    Some(Exiting { is_exiting, start: stat.start_monotonic() })
+}
+
 /// Living threads; a dead leader is among them as long as others live, and the caller knows better.
-fn threads(pid: u32) -> io::Result<Vec<u32>> {
+pub(super) fn threads(pid: u32) -> io::Result<Vec<u32>> {
     let Some(entries) = gone_is_none(fs::read_dir(format!("/proc/{pid}/task")))? else {
         return Ok(Vec::new());
     };
@@ -94,6 +137,8 @@ fn gone_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 pub(super) struct Stat {
     pub(super) state: u8,
     pub(super) parent: u32,
+    /// Of the leader.
+    pub(super) flags: u32,
     pub(super) threads: u32,
     /// Ticks since boot.
     pub(super) start: u64,
@@ -115,6 +160,7 @@ impl Stat {
         Some(Self {
             state,
             parent: field(4)?.parse().ok()?,
+            flags: field(9)?.parse().ok()?,
             threads: field(20)?.parse().ok()?,
             start: field(22)?.parse().ok()?,
             exit_code,

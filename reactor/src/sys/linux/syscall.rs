@@ -43,6 +43,21 @@ pub(super) fn ticks_per_second() -> u64 {
     u64::try_from(ticks).ok().filter(|ticks| *ticks > 0).unwrap_or(100)
 }
 
+/// How many processors there may be, online or not (sysconf(3)).
+pub(super) fn processors() -> u32 {
+    // SAFETY: takes a name by value.
+    let count = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_CONF) };
+    u32::try_from(count).ok().filter(|count| *count > 0).unwrap_or(1)
+}
+
+/// How many descriptors this program may have open (getrlimit(2)).
+pub(super) fn open_files_limit() -> usize {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is to be written. It cannot fail with what it is given.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
+}
+
 /// Gives the calling thread the name it has, which the kernel reports like any renaming (prctl(2)).
 pub(super) fn rename_to_own_name() -> io::Result<()> {
     let mut name = [0_u8; 16];

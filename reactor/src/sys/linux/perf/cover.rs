@@ -1,0 +1,210 @@
+//! Following processes that run already, without stopping them.
+//!
+//! An event on a thread is inherited by what the thread makes from then on; so every thread and every child that is there needs
+//! one of its own. The walk is repeated until it finds nobody new. One fork of each thread can have been under way when its event was
+//! opened: its record comes, and the child has not inherited. So the first fork of each is suspect, and its child is
+//! followed by events of its own, and what it may have made by then; if it had inherited, everything of it is written twice and told
+//! once (see [`Twins`](super::record::Twins)).
+//!
+//! What this misses: a child of a suspect that was born and had ended before the suspect was followed.
+
+use std::io;
+
+use rustc_hash::FxHashSet;
+
+use super::super::pidfd::{Ended, Pidfd};
+use super::super::procfs;
+use super::event::Event;
+use super::member::Member;
+use super::source::Perf;
+use crate::event::{Change, Stamped};
+use crate::process::threads::Threads;
+use crate::source::Living;
+
+/// A thread that is followed by events of its own.
+#[derive(Debug)]
+pub(super) struct Watch {
+    process: u32,
+    pub(super) events: Vec<Event>,
+    /// It has not forked since.
+    first_fork: bool,
+    pub(super) ended: bool,
+}
+
+/// How often a walk is begun anew that always finds somebody new.
+const PASSES: usize = 100;
+
+impl Perf {
+    /// Follows `pid` and what it makes from now on.
+    pub(super) fn cover(&mut self, pid: u32) -> io::Result<()> {
+        if self.members.get(&pid).is_some_and(|member| member.ended.is_none()) {
+            return Ok(());
+        }
+        // While this is open and the process has not been reaped, the id is its own.
+        let pidfd = Pidfd::open(pid)?;
+        self.follow_threads(pid)?;
+        let living = procfs::look(pid)?.filter(|living| !living.is_zombie());
+        let living = living.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
+        if pidfd.is_ended()? == Ended::Reaped {
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        }
+        drop(pidfd);
+        self.enter(&living);
+        Ok(())
+    }
+
+    /// Follows all threads of a process, until there is none that is not.
+    pub(super) fn follow_threads(&mut self, pid: u32) -> io::Result<()> {
+        for _ in 0..PASSES {
+            let mut new = false;
+            for thread in procfs::threads(pid)? {
+                let dead = self.watches.get(&thread).is_some_and(|watch| watch.ended || watch.process != pid);
+                if self.watches.contains_key(&thread) && !dead {
+                    continue;
+                }
+                match self.rings.follow(thread) {
+                    Ok(events) => {
+                        let watch = Watch { process: pid, events, first_fork: true, ended: false };
+                        if let Some(old) = self.watches.insert(thread, watch) {
+                            self.close(old);
+                        }
+                        new = true;
+                    }
+                    Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            if !new {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a process in that was found alive; what was written of it since its events were opened is yet to be read.
+    fn enter(&mut self, living: &Living) {
+        let threads = Threads::read(living.pid, &living.threads);
+        let mut member = Member::found(living.parent, living.start, threads);
+        self.open_witness(living.pid, &mut member);
+        self.members.insert(living.pid, member);
+    }
+
+    /// Follows `pid` and all that descends from it. Those it follows now or has followed before, parents first.
+    pub(super) fn cover_tree(&mut self, pid: u32) -> io::Result<Vec<u32>> {
+        self.cover(pid)?;
+        let mut tree = vec![pid];
+        let mut seen: FxHashSet<u32> = tree.iter().copied().collect();
+        for _ in 0..PASSES {
+            let before = tree.len();
+            let mut next = 0;
+            while next < tree.len() {
+                for child in procfs::children(tree[next])? {
+                    if seen.contains(&child) {
+                        continue;
+                    }
+                    match self.cover(child) {
+                        Ok(()) => {
+                            seen.insert(child);
+                            tree.push(child);
+                        }
+                        // It has ended, or is not for us to look into.
+                        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                            seen.insert(child);
+                            tree.push(child);
+                            self.enter_blind(child);
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+                next += 1;
+            }
+            if tree.len() == before {
+                break;
+            }
+        }
+        Ok(tree)
+    }
+
+    /// Puts a process in that may not be followed: its end is told, and that no more is.
+    fn enter_blind(&mut self, pid: u32) {
+        let Ok(Some(living)) = procfs::look(pid) else { return };
+        if living.is_zombie() {
+            return;
+        }
+        self.enter(&living);
+        self.await_found(pid);
+        self.ready.push(Stamped { time: self.read_to, change: Change::Unseen { process: pid } });
+    }
+
+    /// Thread `by` made `process`, or of that `thread`. If it is its first since it is followed, what it made may not have
+    /// inherited.
+    pub(super) fn first_fork(&mut self, by: u32, process: u32, thread: u32, out: &mut Vec<Stamped>) {
+        let Some(watch) = self.watches.get_mut(&by).filter(|watch| watch.first_fork && !watch.ended) else {
+            return;
+        };
+        watch.first_fork = false;
+        if let Err(error) = self.follow_threads(process) {
+            tracing::debug!(process, thread, %error, "the child of a first fork could not be followed");
+        }
+        // What it has made by now was made unseen, if it did not inherit.
+        for child in procfs::children(process).unwrap_or_default() {
+            if self.members.contains_key(&child) || self.cover(child).is_err() {
+                continue;
+            }
+            let time = self.members.get(&child).map_or(self.read_to, |member| member.born);
+            out.push(Stamped { time, change: Change::Fork { parent: process, thread: process, child } });
+        }
+    }
+
+    /// After a loss the process list showed this one below another that is followed. It has inherited, unless it is the child
+    /// of a first fork, whose record was lost.
+    pub(super) fn adopt(&mut self, living: &Living) {
+        if self.members.contains_key(&living.pid) {
+            return;
+        }
+        let suspect = self
+            .watches
+            .values()
+            .any(|watch| watch.process == living.parent && watch.first_fork && !watch.ended);
+        if suspect {
+            if let Err(error) = self.follow_threads(living.pid) {
+                tracing::debug!(process = living.pid, %error, "it was found, and could not be followed");
+            }
+        }
+        self.enter(living);
+        self.await_found(living.pid);
+    }
+
+    /// Has its pidfd tell of its end, whatever the records do.
+    pub(super) fn await_found(&mut self, pid: u32) {
+        let Some(mut member) = self.members.remove(&pid) else { return };
+        if !self.await_end(pid, &mut member) {
+            self.blind.push(pid);
+        }
+        self.members.insert(pid, member);
+    }
+
+    /// Closes the events of those whose thread has ended, with all that inherited from it.
+    pub(super) fn close_what_has_ended(&mut self) {
+        if !std::mem::take(&mut self.some_ended) {
+            return;
+        }
+        let over: Vec<u32> = self
+            .watches
+            .iter()
+            .filter(|(_, watch)| watch.ended && watch.events.iter().all(Event::is_over))
+            .map(|(&thread, _)| thread)
+            .collect();
+        for thread in over {
+            if let Some(watch) = self.watches.remove(&thread) {
+                self.close(watch);
+            }
+        }
+    }
+
+    fn close(&mut self, watch: Watch) {
+        let lost = watch.events.iter().filter_map(|event| event.lost().ok().flatten());
+        self.closed_lost += lost.sum::<u64>();
+    }
+}

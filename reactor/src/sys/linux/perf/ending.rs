@@ -1,0 +1,177 @@
+//! How processes ended. The records tell no status, so pidfds are opened at birth, as many as the budget allows; short-lived
+//! processes may be gone by then.
+//!
+//! What a pidfd stands for must be sure (K2, K9). Opened between the records of birth and end, it is the process's, for the
+//! id was nobody else's meanwhile. Opened after the end, the id may have been used again; but if what it stands for has the
+//! same parent, whose children are all told of, and no second birth of this id was written by then, it is the same process.
+//!
+//! An end is told when the process can be waited for, and holds back nobody else's.
+
+use std::os::fd::AsFd;
+
+use super::super::pidfd::{Ended, Pidfd};
+use super::super::{procfs, syscall};
+use super::member::{Member, Witness};
+use super::source::Perf;
+use crate::event::{Change, Stamped};
+
+/// What can be said of an end now.
+enum Verdict {
+    /// Its status, or that there is none to be had.
+    Told(Option<i32>),
+    /// Not yet: the kernel is at it, and the pidfd will tell.
+    Await,
+    /// Not before everything is read that was written until its pidfd was opened.
+    ReadOn,
+}
+
+impl Perf {
+    pub(super) fn open_witness(&mut self, process: u32, member: &mut Member) {
+        if self.pidfds >= self.budget || member.witness.is_some() {
+            return;
+        }
+        let Ok(pidfd) = Pidfd::open(process) else { return };
+        let opened = syscall::monotonic();
+        let same_parent = pidfd.parent() == Some(member.parent);
+        member.witness = Some(Witness { pidfd, opened, same_parent, awaited: false });
+        self.pidfds += 1;
+    }
+
+    /// Tells of those whose last thread has ended what can be told. True if there is more to read before it can be.
+    pub(super) fn look_into_ends(&mut self, out: &mut Vec<Stamped>) -> bool {
+        let mut read_on = false;
+        for pid in std::mem::take(&mut self.ending) {
+            let Some(mut member) = self.members.remove(&pid) else { continue };
+            let Some(ended) = member.ended else {
+                self.members.insert(pid, member);
+                continue;
+            };
+            // A child of ours stays until we wait for it.
+            self.open_witness(pid, &mut member);
+            match self.verdict(pid, &member, ended) {
+                Verdict::Told(status) => {
+                    out.push(Stamped { time: ended, change: Change::End { process: pid, status } });
+                    self.drop_member(member);
+                    continue;
+                }
+                Verdict::Await => {
+                    if !self.await_end(pid, &mut member) {
+                        out.push(Stamped { time: ended, change: Change::End { process: pid, status: None } });
+                        self.drop_member(member);
+                        continue;
+                    }
+                }
+                Verdict::ReadOn => {
+                    read_on = true;
+                    self.ending.push(pid);
+                }
+            }
+            self.members.insert(pid, member);
+        }
+        read_on
+    }
+
+    fn verdict(&self, pid: u32, member: &Member, ended: u64) -> Verdict {
+        let Some(witness) = &member.witness else { return Verdict::Told(None) };
+        if witness.opened >= ended {
+            if !witness.same_parent {
+                return Verdict::Told(None);
+            }
+            if witness.opened >= self.read_to {
+                return Verdict::ReadOn;
+            }
+        }
+        let pidfd = &witness.pidfd;
+        match pidfd.is_ended() {
+            Ok(Ended::No) => Verdict::Await,
+            Ok(Ended::Zombie) => {
+                let own = || pidfd.peek().ok().flatten().filter(|_| member.parent == self.me);
+                let others = || procfs::look(pid).ok().flatten().and_then(|zombie| zombie.status);
+                let status = own().or_else(others);
+                // What was read by its id was its own if it has not been reaped meanwhile.
+                match pidfd.is_ended() {
+                    Ok(Ended::Reaped) => Verdict::Told(pidfd.exit_status()),
+                    _ => Verdict::Told(status),
+                }
+            }
+            Ok(Ended::Reaped) => Verdict::Told(pidfd.exit_status()),
+            Err(_) => Verdict::Told(None),
+        }
+    }
+
+    /// Has the epoll tell of its end; false if that cannot be.
+    pub(super) fn await_end(&mut self, pid: u32, member: &mut Member) -> bool {
+        let Some(witness) = &mut member.witness else { return false };
+        if !witness.awaited {
+            witness.awaited = self.epoll.add(witness.pidfd.as_fd(), u64::from(pid)).is_ok();
+            self.awaited += usize::from(witness.awaited);
+        }
+        witness.awaited
+    }
+
+    /// Its id is in use again, so that it must have been reaped: what is known by now is all.
+    pub(super) fn end_now(&mut self, process: u32, time: u64, out: &mut Vec<Stamped>) {
+        let Some(member) = self.members.remove(&process) else { return };
+        let ended = member.ended.unwrap_or(time);
+        let sure = |witness: &&Witness| witness.opened < ended;
+        let status = member.witness.as_ref().filter(sure).and_then(|witness| witness.pidfd.exit_status());
+        out.push(Stamped { time: ended, change: Change::End { process, status } });
+        self.drop_member(member);
+    }
+
+    fn drop_member(&mut self, member: Member) {
+        if let Some(witness) = member.witness {
+            self.pidfds -= 1;
+            self.awaited -= usize::from(witness.awaited);
+        }
+    }
+
+    /// Whether a process whose last thread's end was told lives on all the same. The kernel says so of one that it will not let us
+    /// see into any more: one that runs a program that is setuid, or that may not be read.
+    pub(super) fn lives_on(&self, process: u32, time: u64) -> bool {
+        let Some(exiting) = procfs::exiting(process) else { return false };
+        if exiting.is_exiting || exiting.start > time {
+            return false;
+        }
+        // What was read was its own, if its pidfd was opened before its end and it has not been reaped since.
+        match self.members.get(&process).and_then(|member| member.witness.as_ref()) {
+            Some(witness) if witness.opened < time => matches!(witness.pidfd.is_ended(), Ok(Ended::No)),
+            _ => true,
+        }
+    }
+
+    /// The kernel does not let us see any more what `process` does. It is followed anew where that is permitted; else its
+    /// pidfd tells its end.
+    pub(super) fn lose_sight(&mut self, process: u32, time: u64, out: &mut Vec<Stamped>) {
+        out.push(Stamped { time, change: Change::Unseen { process } });
+        let Some(mut member) = self.members.remove(&process) else { return };
+        member.threads = crate::process::threads::Threads::Leader;
+        self.open_witness(process, &mut member);
+        if !self.await_end(process, &mut member) {
+            self.blind.push(process);
+        }
+        self.members.insert(process, member);
+        if let Err(error) = self.follow_threads(process) {
+            tracing::debug!(process, %error, "it cannot be followed any more");
+        }
+    }
+
+    /// The ends of those who are followed by nothing, not even a pidfd.
+    pub(super) fn look_at_the_blind(&mut self) {
+        if self.blind.is_empty() {
+            return;
+        }
+        let now = syscall::monotonic();
+        let Self { blind, members, ending, .. } = self;
+        blind.retain(|&pid| {
+            let Some(member) = members.get_mut(&pid) else { return false };
+            let alive = member.ended.is_none()
+                && matches!(procfs::look(pid), Ok(Some(living)) if !living.is_zombie() && living.start <= member.born + super::source::START_SLACK);
+            if !alive && member.ended.is_none() {
+                member.ended = Some(now);
+                ending.push(pid);
+            }
+            alive
+        });
+    }
+}

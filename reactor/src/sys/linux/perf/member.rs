@@ -1,0 +1,52 @@
+//! A process that is followed, as the records have it.
+
+use super::super::pidfd::Pidfd;
+use crate::process::threads::Threads;
+
+/// A process from its birth, or from when it was found, until its end has been told.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// Who made it, or had it when it was found.
+    pub(super) parent: u32,
+    pub(super) threads: Threads,
+    /// When it was made, or when it started by the system's account; nanoseconds of the monotonic clock.
+    pub(super) born: u64,
+    /// A reading of the process list showed it; the record of its birth may be still to come.
+    pub(super) found: bool,
+    /// The last record of it told that it runs a new program.
+    pub(super) just_executed: bool,
+    pub(super) witness: Option<Witness>,
+    /// When its last thread ended, if that was told: the end is told when its status is known, or cannot be.
+    pub(super) ended: Option<u64>,
+}
+
+/// A pidfd of what had the process's id when it was opened.
+#[derive(Debug)]
+pub(super) struct Witness {
+    pub(super) pidfd: Pidfd,
+    /// Just after it was opened. If the process ended later, it is the process's.
+    pub(super) opened: u64,
+    /// Whether what it stands for had the parent that the process was born to. That one has no second child of this id unless
+    /// a record before [`opened`](Self::opened) tells of it.
+    pub(super) same_parent: bool,
+    /// The source's epoll has it.
+    pub(super) awaited: bool,
+}
+
+impl Member {
+    pub(super) fn born(parent: u32, born: u64) -> Self {
+        Self {
+            parent,
+            threads: Threads::Leader,
+            born,
+            found: false,
+            just_executed: false,
+            witness: None,
+            ended: None,
+        }
+    }
+
+    pub(super) fn found(parent: u32, start: u64, threads: Threads) -> Self {
+        Self { threads, found: true, ..Self::born(parent, start) }
+    }
+}

@@ -1,0 +1,12 @@
+//! Perf events: see [`source`].
+
+mod cover;
+mod ending;
+mod event;
+mod member;
+pub(crate) mod record;
+mod ring;
+mod rings;
+mod source;
+
+pub(super) use source::Perf;
