@@ -55,6 +55,18 @@ impl Builder {
         self
     }
 
+    /// Pages of each processor's ring of the source `perf`, a power of two. Else 128 (512 KiB), or as many as are permitted.
+    pub fn ring_pages(mut self, pages: usize) -> Self {
+        self.open.ring_pages = Some(pages);
+        self
+    }
+
+    /// How many pidfds the source `perf` may hold at once, to learn statuses by. Else a quarter of the soft limit of open files.
+    pub fn pidfds(mut self, most: usize) -> Self {
+        self.open.pidfds = Some(most);
+        self
+    }
+
     /// Whether to read what processes run, at each exec and when found: on by default, at 30 to 60 us an exec.
     pub fn metadata(mut self, metadata: bool) -> Self {
         self.tree.metadata = metadata;

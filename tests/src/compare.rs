@@ -50,6 +50,24 @@ pub struct Differences {
     pub argv_known: usize,
     /// Execs that there were.
     pub argv_total: usize,
+    /// Lives that ended in a way that nobody could tell, where that is no difference.
+    pub ends_unknown: usize,
+}
+
+/// Whether an account has to know how everybody ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// It has to.
+    Known,
+    /// It may not know: a wrong end is a difference, an unknown one is not.
+    OrUnknown,
+}
+
+impl Ends {
+    /// What a stream of this watcher has to know.
+    pub fn of(watcher: &proc_watch::Watcher) -> Self {
+        if watcher.capabilities().statuses { Self::Known } else { Self::OrUnknown }
+    }
 }
 
 impl Differences {
@@ -81,6 +99,11 @@ impl fmt::Display for Differences {
 /// A life whose parent the truth does not know is the top's. It began outside of the tree, so
 /// that neither its parent nor its execs are compared.
 pub fn compare(truth: &[Life], seen: &[Life]) -> Differences {
+    compare_with(truth, seen, Ends::Known)
+}
+
+/// The same, where the second account may not know all ends.
+pub fn compare_with(truth: &[Life], seen: &[Life], ends: Ends) -> Differences {
     let mut differences = Differences::default();
     let mut unmatched: HashMap<u32, VecDeque<&Life>> = HashMap::new();
     for life in seen {
@@ -91,7 +114,7 @@ pub fn compare(truth: &[Life], seen: &[Life]) -> Differences {
             differences.argv_total += life.execs.len();
         }
         match unmatched.get_mut(&life.pid).and_then(VecDeque::pop_front) {
-            Some(seen) => compare_lives(life, seen, &mut differences),
+            Some(seen) => compare_lives(life, seen, ends, &mut differences),
             None => differences.missing.push(format!("{life:?}")),
         }
     }
@@ -101,9 +124,11 @@ pub fn compare(truth: &[Life], seen: &[Life]) -> Differences {
     differences
 }
 
-fn compare_lives(truth: &Life, seen: &Life, differences: &mut Differences) {
+fn compare_lives(truth: &Life, seen: &Life, ends: Ends, differences: &mut Differences) {
     let pid = truth.pid;
-    if truth.end != seen.end {
+    if ends == Ends::OrUnknown && seen.end == End::Unknown && truth.end != End::Alive {
+        differences.ends_unknown += 1;
+    } else if truth.end != seen.end {
         differences.wrong.push(format!("{pid} ended with {:?}, seen {:?}", truth.end, seen.end));
     }
     if truth.parent.is_none() {
@@ -189,6 +214,17 @@ mod tests {
         ];
         for seen in others {
             assert_eq!(compare(&truth, std::slice::from_ref(&seen)).wrong.len(), 1, "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_end_may_be_no_difference_and_a_wrong_one_is() {
+        let truth = [life(2, 1, &[], End::Code(1))];
+        let unknown = compare_with(&truth, &[life(2, 1, &[], End::Unknown)], Ends::OrUnknown);
+        assert!(unknown.is_empty());
+        assert_eq!(unknown.ends_unknown, 1);
+        for wrong in [End::Code(0), End::Signal(1), End::Alive] {
+            assert!(!compare_with(&truth, &[life(2, 1, &[], wrong)], Ends::OrUnknown).is_empty());
         }
     }
 

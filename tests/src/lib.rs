@@ -8,5 +8,6 @@
 pub mod compare;
 pub mod observed;
 pub mod seen;
+pub mod sources;
 pub mod strace;
 pub mod truth;

@@ -1,7 +1,7 @@
 //! What a stream tells of a tree is what the tree says of itself: every birth with its parent,
 //! every exec, every end with its status; and nothing else.
 //!
-//! Each shape is watched once with the largest buffer that is permitted, and once with that of a
+//! Each shape is watched over each source that works here, forced; over the process connector once more with the buffer of a
 //! stock distribution, where records are spread over several sockets. `EXACT_SEED` chooses other
 //! trees than the usual ones.
 
@@ -9,19 +9,17 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use proc_watch::{Command, ExitStatus, Watcher};
-use tests::compare::{End, compare};
+use tests::compare::{End, Ends, compare_with};
 use tests::seen::Seen;
+use tests::sources::{Forced, sources, sources_and_buffers};
 use tests::truth;
 use tokio::runtime::{Builder, Runtime};
 
-/// `net.core.rmem_max` as the kernel has it without further ado.
-const STOCK_BUFFER: usize = 212_992;
-
-/// Watches trees of one shape, with each buffer.
+/// Watches trees of one shape, over each source.
 fn exact(args: &[&str]) {
     let runtime = current_thread();
-    for buffer in [None, Some(STOCK_BUFFER)] {
-        runtime.block_on(exact_once(args, buffer));
+    for source in sources_and_buffers() {
+        runtime.block_on(exact_once(args, source));
     }
 }
 
@@ -33,23 +31,14 @@ fn multi_thread() -> Runtime {
     Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 }
 
-fn watcher(buffer: Option<usize>) -> Watcher {
-    let builder = Watcher::builder();
-    let builder = match buffer {
-        Some(bytes) => builder.receive_buffer(bytes),
-        None => builder,
-    };
-    builder.build().expect("the process connector works here")
-}
-
-async fn exact_once(args: &[&str], buffer: Option<usize>) {
+async fn exact_once(args: &[&str], source: Forced) {
     let dir = tempfile::Builder::new().prefix("exact-").tempdir().expect("a directory");
     let file = dir.path().join("truth");
-    let watcher = watcher(buffer);
+    let watcher = source.watcher();
     let wrong = differences(&watcher, &file, args).await;
     if let Err(wrong) = wrong {
         let kept = dir.keep();
-        panic!("{args:?}, buffer {buffer:?}: {wrong}\nThe truth is in {}", kept.display());
+        panic!("{args:?}, {source:?}: {wrong}\nThe truth is in {}", kept.display());
     }
     let stats = watcher.stats();
     assert_eq!((stats.trees, stats.tracked), (0, 0), "what is left of a tree that is gone");
@@ -73,12 +62,14 @@ async fn differences(watcher: &Watcher, file: &Path, args: &[&str]) -> Result<()
     if let Some(unfinished) = truth.iter().find(|life| life.end == End::Alive) {
         return Err(format!("make_tree failed, {status}: {unfinished:?}"));
     }
-    let differences = compare(&truth, &seen.lives());
+    let differences = compare_with(&truth, &seen.lives(), Ends::of(watcher));
     let known = differences.argv_known;
     eprintln!(
-        "{args:?}: {} processes, argv known of {known} in {} execs",
+        "{} {args:?}: {} processes, argv known of {known} in {} execs, {} statuses unknown",
+        watcher.source_name(),
         truth.len(),
-        differences.argv_total
+        differences.argv_total,
+        differences.ends_unknown,
     );
     if !differences.is_empty() {
         return Err(differences.to_string());
@@ -176,10 +167,10 @@ fn mix() {
 fn with_several_worker_threads() {
     let runtime = multi_thread();
     for shape in ["mix", "storm", "threads", "exec-by-thread"] {
-        for buffer in [None, Some(STOCK_BUFFER)] {
+        for source in sources_and_buffers() {
             let args = ["--shape", shape, "--count", "300"];
             // Elsewhere than on this thread, which would not be one of the workers.
-            let watching = runtime.spawn(async move { exact_once(&args, buffer).await });
+            let watching = runtime.spawn(async move { exact_once(&args, source).await });
             runtime.block_on(watching).unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         }
     }
@@ -190,12 +181,14 @@ fn with_several_worker_threads() {
 fn several_at_once() {
     let dir = tempfile::Builder::new().prefix("exact-").tempdir().expect("a directory");
     let files = [1, 2, 3].map(|number| dir.path().join(number.to_string()));
-    let watcher = watcher(None);
     let args = ["--shape", "mix", "--count", "200"];
-    let watch = |file: usize| differences(&watcher, &files[file], &args);
-    let (first, second, third) =
-        current_thread().block_on(async { tokio::join!(watch(0), watch(1), watch(2)) });
-    assert_eq!([first, second, third], [Ok(()), Ok(()), Ok(())]);
+    for source in sources() {
+        let watcher = source.watcher();
+        let watch = |file: usize| differences(&watcher, &files[file], &args);
+        let (first, second, third) =
+            current_thread().block_on(async { tokio::join!(watch(0), watch(1), watch(2)) });
+        assert_eq!([first, second, third], [Ok(()), Ok(()), Ok(())], "{source:?}");
+    }
 }
 
 /// With the usual limit of 32,768, every pid is used more than once.

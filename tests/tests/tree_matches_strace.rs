@@ -6,9 +6,10 @@
 
 use std::path::Path;
 
-use proc_watch::{Command, ExitStatus, Watcher};
-use tests::compare::{Life, compare};
+use proc_watch::{Command, ExitStatus};
+use tests::compare::{Ends, Life, compare_with};
 use tests::seen::Seen;
+use tests::sources::{Forced, sources};
 use tests::{strace, truth};
 
 const TREES: u64 = 2;
@@ -21,17 +22,19 @@ fn agreed(args: &[&str]) {
     };
     assert!(version.status.success());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    for seed in 1..=TREES {
+    for (source, seed) in sources().into_iter().flat_map(|source| (1..=TREES).map(move |seed| (source, seed)))
+    {
         let dir = tempfile::Builder::new().prefix("strace-").tempdir().expect("a directory");
-        if let Err(wrong) = runtime.block_on(agreed_once(dir.path(), args, seed)) {
+        if let Err(wrong) = runtime.block_on(agreed_once(source, dir.path(), args, seed)) {
             let kept = dir.keep();
-            panic!("{args:?}, seed {seed}: {wrong}\nThe files are in {}", kept.display());
+            panic!("{source:?} {args:?}, seed {seed}: {wrong}\nThe files are in {}", kept.display());
         }
     }
 }
 
-async fn agreed_once(dir: &Path, args: &[&str], seed: u64) -> Result<(), String> {
-    let watcher = Watcher::new().expect("the process connector works here");
+async fn agreed_once(source: Forced, dir: &Path, args: &[&str], seed: u64) -> Result<(), String> {
+    let watcher = source.watcher();
+    let ends = Ends::of(&watcher);
     let command = || {
         let mut command = Command::new("strace");
         command
@@ -55,7 +58,7 @@ async fn agreed_once(dir: &Path, args: &[&str], seed: u64) -> Result<(), String>
     let strace = strace::parse(&String::from_utf8_lossy(&text), truth[0].pid);
     // strace has other children too, by which it finds out what the kernel can do.
     let seen = seen.lives_below_root(truth[0].pid);
-    same("the truth", &truth, &seen)?;
+    same("the truth", &truth, &seen, ends)?;
     // strace saw the exec that the top does not know of.
     let top = strace.first().ok_or("strace saw nothing")?;
     let top_is_same = seen[0].execs.len() == top.execs.len()
@@ -63,11 +66,11 @@ async fn agreed_once(dir: &Path, args: &[&str], seed: u64) -> Result<(), String>
     if !top_is_same {
         return Err(format!("the top, as strace saw it: {top:?}; as it was seen: {:?}", seen[0]));
     }
-    same("strace", &strace, &seen)
+    same("strace", &strace, &seen, ends)
 }
 
-fn same(name: &str, account: &[Life], seen: &[Life]) -> Result<(), String> {
-    let differences = compare(account, seen);
+fn same(name: &str, account: &[Life], seen: &[Life], ends: Ends) -> Result<(), String> {
+    let differences = compare_with(account, seen, ends);
     eprintln!(
         "{} processes, argv known of {} in {} execs",
         account.len(),
