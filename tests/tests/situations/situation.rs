@@ -43,16 +43,107 @@ pub(crate) enum User {
     Nobody,
 }
 
-use SourceName::{Both, CnProc, Perf};
+use SourceName::{CnProc, Perf};
 use User::{Nobody, Root};
 
 const fn plain(name: &'static str, user: User, within: &'static [&'static str]) -> Situation {
     Situation { name, user, within, options: &[], asleep: false, default: Some(CnProc), says: &[] }
 }
 
-const CONTAINER: &str = "run outside of the container";
+/// One in which the process connector is out of reach.
+const fn inside(
+    name: &'static str,
+    user: User,
+    within: &'static [&'static str],
+    default: Option<SourceName>,
+    says: &'static [(SourceName, &'static str)],
+) -> Situation {
+    Situation { name, user, within, options: &[], asleep: false, default, says }
+}
 
-pub(crate) const SITUATIONS: &[Situation] = &[plain("root", Root, &[]), plain("nobody", Nobody, &[])];
+const OUTSIDE: (SourceName, &str) = (CnProc, "run outside of the container");
+const FILTERED: (SourceName, &str) = (Perf, "allow perf_event_open in the container's seccomp profile");
+const OTHER_PROC: (SourceName, &str) = (Perf, "mount one of this namespace");
+const DESCRIPTORS: [(SourceName, &str); 2] = [(CnProc, "ulimit -n"), (Perf, "ulimit -n")];
+
+pub(crate) const SITUATIONS: &[Situation] = &[
+    plain("root", Root, &[]),
+    plain("nobody", Nobody, &[]),
+    inside(
+        "root, pid namespace of its own",
+        Root,
+        &["unshare", "--pid", "--fork", "--mount-proc"],
+        Some(Perf),
+        &[OUTSIDE],
+    ),
+    inside(
+        "root, pid namespace of its own, the outer one's /proc",
+        Root,
+        &["unshare", "--pid", "--fork"],
+        None,
+        &[OUTSIDE, OTHER_PROC],
+    ),
+    inside("root, network namespace of its own", Root, &["unshare", "--net"], Some(Perf), &[OUTSIDE]),
+    inside(
+        "nobody, user namespace of its own",
+        Nobody,
+        &["unshare", "--user"],
+        Some(Perf),
+        &[OUTSIDE],
+    ),
+    inside(
+        "nobody, user namespace of its own, as its root",
+        Nobody,
+        &["unshare", "--user", "--map-root-user"],
+        Some(Perf),
+        &[OUTSIDE],
+    ),
+    inside(
+        "nobody, pid and user namespace of its own",
+        Nobody,
+        &["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"],
+        Some(Perf),
+        &[OUTSIDE],
+    ),
+    Situation {
+        says: &[FILTERED],
+        ..plain("root, perf_event_open denied by seccomp", Root, &["confine", "--no-perf"])
+    },
+    Situation {
+        says: &[FILTERED],
+        ..plain("nobody, perf_event_open denied by seccomp", Nobody, &["confine", "--no-perf"])
+    },
+    inside(
+        "nobody, pid, user and network namespace of its own, perf_event_open denied by seccomp",
+        Nobody,
+        &["confine", "--no-perf", "unshare", "--user", "--map-root-user", "--net", "--pid", "--fork", "--mount-proc"],
+        None,
+        &[OUTSIDE, FILTERED],
+    ),
+    plain("nobody, no memory to be locked (RLIMIT_MEMLOCK 0)", Nobody, &["confine", "--memlock", "0"]),
+    Situation {
+        options: &["--receive-buffer", "16777216", "--ring-pages", "4096"],
+        says: &[(Perf, "kernel.perf_event_mlock_kb")],
+        ..plain(
+            "nobody, no memory to be locked, rings of 16 MiB asked for",
+            Nobody,
+            &["confine", "--memlock", "0"],
+        )
+    },
+    Situation {
+        options: &["--receive-buffer", "4096", "--shards", "1", "--ring-pages", "1"],
+        asleep: true,
+        ..plain("nobody, the smallest buffers, a storm while the reader sleeps", Nobody, &[])
+    },
+    plain("nobody, 64 descriptors", Nobody, &["confine", "--files", "64", "--free", "60"]),
+    inside(
+        "nobody, 64 descriptors, all but two of them taken",
+        Nobody,
+        &["confine", "--files", "64", "--free", "2"],
+        None,
+        &DESCRIPTORS,
+    ),
+];
 
 /// The programs, where everybody may run them.
 pub(crate) struct Programs {

@@ -10,6 +10,22 @@ use super::syscall;
 use crate::process::metadata::{Field, Metadata, Missing};
 use crate::source::{Living, Reading};
 
+/// Whether the pids in /proc are those of this program's own namespace.
+pub(super) fn is_of_this_namespace() -> io::Result<bool> {
+    // Dangling where this program has no pid there.
+    match fs::read_link("/proc/self") {
+        Ok(link) => Ok(link.as_os_str() == std::process::id().to_string().as_str()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && fs::exists("/proc/stat")? => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a filter looks at this program's system calls (seccomp(2)).
+pub(super) fn is_filtered() -> bool {
+    fs::read_to_string("/proc/self/status")
+        .is_ok_and(|status| status.lines().any(|line| line.split_whitespace().eq(["Seccomp:", "2"])))
+}
+
 /// All pids, by the names in /proc.
 pub(super) fn pids() -> io::Result<Vec<u32>> {
     let mut pids = Vec::new();
