@@ -49,38 +49,37 @@ fn observe(asked: &Asked) -> Observed {
     options.receive_buffer = asked.receive_buffer;
     options.shards = asked.shards;
     options.ring_pages = asked.ring_pages;
-    let refused = |error: &SourceError| Refusal {
-        reason: error.reason(),
-        advice: error.advice().map(ToOwned::to_owned),
-    };
     let source = match open(&options) {
         Ok(source) => source,
-        Err(error) => return Observed::Refused { tried: error.tried().iter().map(refused).collect() },
+        Err(error) => return Observed::Refused { tried: error.tried().iter().map(refusal).collect() },
     };
     let reactor = match Reactor::new(source) {
         Ok(reactor) => reactor,
-        Err(error) => return Observed::Refused { tried: vec![refused(&error)] },
+        Err(error) => return Observed::Refused { tried: vec![refusal(&error)] },
     };
-    let mut watched = watch(asked, &reactor);
-    for _ in 1..ATTEMPTS {
-        // A machine that is busy with other things may make the kernel lose records; here it is to lose them only asleep.
-        if asked.asleep || watched.lost == 0 {
-            break;
+    for attempt in 1.. {
+        match watch(asked, &reactor) {
+            Ok(watched) => {
+                // A busy machine may make the kernel lose records; here it is to lose them only asleep.
+                if asked.asleep || watched.lost == 0 || attempt == ATTEMPTS {
+                    return Observed::Watched(watched);
+                }
+            }
+            Err(refusal) => return Observed::Refused { tried: vec![refusal] },
         }
-        watched = watch(asked, &reactor);
     }
-    Observed::Watched(watched)
+    unreachable!("it returns at the last attempt")
 }
 
-fn watch(asked: &Asked, reactor: &Reactor) -> Watched {
+fn watch(asked: &Asked, reactor: &Reactor) -> Result<Watched, Refusal> {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("truth");
     let mut command = make_tree(&file, &asked.tree);
-    let start = move || -> Result<(u32, Child), SourceError> {
-        let child = command.spawn().expect("make_tree lies beside this program");
+    let start = move || -> Result<(u32, Child), Unstarted> {
+        let child = command.spawn().map_err(Unstarted::Tree)?;
         Ok((child.id(), child))
     };
-    let (mut reader, mut child) = reactor.spawn(TreeOptions::default(), start).expect("the source works");
+    let (mut reader, mut child) = reactor.spawn(TreeOptions::default(), start)?;
     if asked.asleep {
         wait_for_the_end_of(&child);
     }
@@ -90,13 +89,39 @@ fn watch(asked: &Asked, reactor: &Reactor) -> Watched {
     assert!(status.success(), "make_tree: {status}");
     let truth = std::fs::read_to_string(&file).expect("the truth");
     let capabilities = reactor.capabilities();
-    Watched {
+    Ok(Watched {
         source: reactor.source_name().to_owned(),
         exact_tree: capabilities.exact_tree,
         statuses: capabilities.statuses,
         counts_losses: capabilities.counts_losses,
         ..Watched::compare(&truth::parse(&truth).expect("as it is documented"), &seen)
+    })
+}
+
+/// Why there is no tree.
+enum Unstarted {
+    Source(SourceError),
+    /// It is not the source's fault: where this program has no descriptors left, for instance.
+    Tree(io::Error),
+}
+
+impl From<SourceError> for Unstarted {
+    fn from(error: SourceError) -> Self {
+        Self::Source(error)
     }
+}
+
+impl From<Unstarted> for Refusal {
+    fn from(unstarted: Unstarted) -> Self {
+        match unstarted {
+            Unstarted::Source(error) => refusal(&error),
+            Unstarted::Tree(error) => Self { reason: format!("starting make_tree: {error}"), advice: None },
+        }
+    }
+}
+
+fn refusal(error: &SourceError) -> Refusal {
+    Refusal { reason: error.reason(), advice: error.advice().map(ToOwned::to_owned) }
 }
 
 fn make_tree(truth: &Path, args: &[String]) -> Command {

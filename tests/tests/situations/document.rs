@@ -8,6 +8,7 @@ use proc_reactor::SourceName;
 use tests::observed::Refusal;
 
 const BEGIN: &str = "<!-- Made by: UPDATE_DOCS=1 cargo test -p tests --test situations -->\n";
+const CONDITIONS: &str = "Found by running it, on ";
 const END: &str = "<!-- The end of what is made. -->\n";
 
 /// What one situation comes to.
@@ -30,6 +31,8 @@ pub(crate) struct Word {
 /// The part that is made.
 #[derive(Debug)]
 pub(crate) struct Document {
+    /// Of the machine, without which other cells may be right.
+    pub(crate) conditions: String,
     pub(crate) rows: Vec<Row>,
     pub(crate) words: BTreeSet<Word>,
 }
@@ -58,6 +61,7 @@ impl fmt::Display for Word {
 impl fmt::Display for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = SourceName::ALL.iter().map(|name| name.as_str()).collect();
+        writeln!(f, "{CONDITIONS}{}.", self.conditions)?;
         writeln!(f, "\n| situation | {} | the default |", names.join(" | "))?;
         writeln!(f, "|---|{}---|", "---|".repeat(names.len()))?;
         self.rows.iter().try_for_each(|row| writeln!(f, "{row}"))?;
@@ -66,6 +70,19 @@ impl fmt::Display for Document {
         self.words.iter().try_for_each(|word| writeln!(f, "{word}"))?;
         f.write_char('\n')
     }
+}
+
+/// Those that hold here.
+pub(crate) fn conditions() -> String {
+    let setting = |name: &str| {
+        let value = std::fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/")));
+        format!("{name} {}", value.as_deref().map_or("unknown", str::trim))
+    };
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release: Vec<&str> = release.split('.').take(2).collect();
+    let settings =
+        ["kernel.perf_event_paranoid", "kernel.perf_event_mlock_kb", "net.core.rmem_max"].map(setting);
+    format!("Linux {} with {}", release.join("."), settings.join(", "))
 }
 
 fn place() -> PathBuf {
@@ -84,7 +101,11 @@ impl Document {
     pub(crate) fn read() -> Self {
         let (text, begin, end) = text();
         let (mut rows, mut words) = (Vec::new(), BTreeSet::new());
+        let mut conditions = String::new();
         for line in text[begin..end].lines() {
+            if let Some(found) = line.strip_prefix(CONDITIONS) {
+                conditions = found.trim_end_matches('.').to_owned();
+            }
             let Some(line) = line.strip_prefix("| ").and_then(|line| line.strip_suffix(" |")) else {
                 continue;
             };
@@ -104,7 +125,7 @@ impl Document {
                 (true, _) => {}
             }
         }
-        Self { rows, words }
+        Self { conditions, rows, words }
     }
 
     pub(crate) fn write(&self) {

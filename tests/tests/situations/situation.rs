@@ -84,13 +84,7 @@ pub(crate) const SITUATIONS: &[Situation] = &[
         &[OUTSIDE, OTHER_PROC],
     ),
     inside("root, network namespace of its own", Root, &["unshare", "--net"], Some(Perf), &[OUTSIDE]),
-    inside(
-        "nobody, user namespace of its own",
-        Nobody,
-        &["unshare", "--user"],
-        Some(Perf),
-        &[OUTSIDE],
-    ),
+    inside("nobody, user namespace of its own", Nobody, &["unshare", "--user"], Some(Perf), &[OUTSIDE]),
     inside(
         "nobody, user namespace of its own, as its root",
         Nobody,
@@ -116,7 +110,17 @@ pub(crate) const SITUATIONS: &[Situation] = &[
     inside(
         "nobody, pid, user and network namespace of its own, perf_event_open denied by seccomp",
         Nobody,
-        &["confine", "--no-perf", "unshare", "--user", "--map-root-user", "--net", "--pid", "--fork", "--mount-proc"],
+        &[
+            "confine",
+            "--no-perf",
+            "unshare",
+            "--user",
+            "--map-root-user",
+            "--net",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+        ],
         None,
         &[OUTSIDE, FILTERED],
     ),

@@ -98,8 +98,8 @@ fn promises(of: &Capabilities) -> [(&'static str, &'static str); 5] {
             "tree",
             either(
                 of.exact_tree,
-                "every process of it is seen, unless a loss is told",
-                "processes of it may be missed without a word",
+                "nobody of it is missed in silence",
+                "processes of it may be missed in silence",
             ),
         ),
         (

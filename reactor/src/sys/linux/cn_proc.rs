@@ -413,10 +413,7 @@ pub(super) fn listen(options: &OpenOptions, mut before: impl FnMut()) -> Result<
         before();
         socket.send(&message::request(Request::Listen, number)).map_err(|error| {
             match error.raw_os_error() {
-                Some(libc::ECONNREFUSED) => failed(
-                    "asking to listen",
-                    "it serves the initial network namespace only: run it on the host's network",
-                )(error),
+                Some(libc::ECONNREFUSED) => failed("asking to listen", OUTSIDE)(error),
                 _ => failed("asking to listen", "it takes root, or kernel 6.6 or later")(error),
             }
         })?;

@@ -518,7 +518,9 @@ mod tests {
 
     #[test]
     fn the_advice_is_for_whoever_denies() {
-        let says = |errno, filtered, word: &str| assert!(advice(Some(errno), filtered).contains(word), "{errno}, {filtered}");
+        let says = |errno, filtered, word: &str| {
+            assert!(advice(Some(errno), filtered).contains(word), "{errno}, {filtered}")
+        };
         says(libc::EPERM, true, "seccomp profile");
         says(libc::EPERM, false, "CAP_PERFMON");
         says(libc::EACCES, true, "perf_event_paranoid");
