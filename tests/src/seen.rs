@@ -152,7 +152,7 @@ impl Seen {
         }
         match kind {
             EventKind::Fork { child } => {
-                if *child == self.root && self.events == 1 && self.origin == Origin::Spawned {
+                if *child == self.root && self.processes.is_empty() && self.origin == Origin::Spawned {
                     // Its parent is not of the tree.
                 } else {
                     self.living(id, None, time, &format!("made {child}"));
@@ -371,6 +371,8 @@ mod tests {
             (2, exit()),
         ];
         assert_eq!(broken(Seen::spawned(id(2)).losses_allowed(), &events), 0);
+        let early = [(2, EventKind::Lost { count: 1, exact: true }), (1, fork(2)), (2, exit())];
+        assert_eq!(broken(Seen::spawned(id(2)).losses_allowed(), &early), 0, "before the first birth");
         assert_eq!(spawned(&events), 3);
     }
 

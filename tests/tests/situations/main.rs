@@ -12,12 +12,16 @@ mod situation;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::sync::{Mutex, PoisonError};
 
 use document::{Document, Row, Word};
 use proc_reactor::SourceName;
 use serde_json::Value;
 use situation::{Programs, SITUATIONS, Situation};
 use tests::observed::{Observed, Refusal};
+
+/// Both tests use what there is once for each user.
+static ONE_BY_ONE: Mutex<()> = Mutex::new(());
 
 /// What is found in one situation, or what is wrong with it.
 fn explore(
@@ -103,6 +107,7 @@ fn agrees(
 
 #[test]
 fn the_document_is_what_is_so() {
+    let _one = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let programs = Programs::gather();
     let kept = Document::read();
     let conditions = document::conditions();
@@ -157,6 +162,7 @@ fn skip(what: &str) {
 fn few_descriptors_are_called_by_name() {
     const FEWEST: usize = 1;
     const MOST: usize = 24;
+    let _one = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let programs = Programs::gather();
     for &name in SourceName::ALL {
         let mut refused = 0;

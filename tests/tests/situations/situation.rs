@@ -14,7 +14,6 @@ use tests::observed::Observed;
 
 /// Whoever takes longer hangs.
 const TOO_LONG: Duration = Duration::from_secs(180);
-const NOBODY: &[&str] = &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
 const TREE: &[&str] = &["--shape", "mix", "--count", "150"];
 /// More than the smallest buffers hold.
 const STORM: &[&str] = &["--shape", "storm", "--count", "600"];
@@ -225,8 +224,13 @@ impl Programs {
     }
 
     fn run(&self, situation: &Situation, program: &Path, args: &[&str]) -> Output {
-        let user = if situation.user == Nobody && is_root() { NOBODY } else { &[] };
-        let mut words: Vec<PathBuf> = user.iter().chain(situation.within).map(PathBuf::from).collect();
+        // A user that nobody else is: what a user may lock in memory is for all of his processes together.
+        let id = 100_000 + std::process::id();
+        let nobody =
+            ["setpriv".into(), format!("--reuid={id}"), "--regid=65534".into(), "--clear-groups".into()];
+        let user = if situation.user == Nobody && is_root() { &nobody[..] } else { &[] };
+        let mut words: Vec<PathBuf> =
+            user.iter().map(PathBuf::from).chain(situation.within.iter().map(PathBuf::from)).collect();
         for word in &mut words {
             if word == Path::new("confine") {
                 *word = self.path("confine");
