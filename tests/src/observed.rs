@@ -87,10 +87,9 @@ fn with_ends_of(truth: &[Life], seen: &[Life]) -> Vec<Life> {
     }
     let mut filled = seen.to_vec();
     for life in &mut filled {
-        if let (End::Unknown, Some(end)) = (life.end, ends.get_mut(&life.pid).and_then(Vec::pop)) {
-            life.end = end;
-        } else if let Some(ends) = ends.get_mut(&life.pid) {
-            ends.pop();
+        let end = ends.get_mut(&life.pid).and_then(Vec::pop);
+        if life.end == End::Unknown {
+            life.end = end.unwrap_or(End::Unknown);
         }
     }
     filled
