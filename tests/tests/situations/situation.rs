@@ -65,6 +65,18 @@ const FILTERED: (SourceName, &str) = (Perf, "allow perf_event_open in the contai
 const OTHER_PROC: (SourceName, &str) = (Perf, "mount one of this namespace");
 const DESCRIPTORS: [(SourceName, &str); 2] = [(CnProc, "ulimit -n"), (Perf, "ulimit -n")];
 
+const HIDING: &[&str] = &[
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    "mount -t proc -o hidepid=2 proc /proc && exec \"$0\" \"$@\"",
+    "setpriv",
+    "--reuid=65534",
+    "--regid=65534",
+    "--clear-groups",
+];
+
 pub(crate) const SITUATIONS: &[Situation] = &[
     plain("root", Root, &[]),
     plain("nobody", Nobody, &[]),
@@ -82,6 +94,14 @@ pub(crate) const SITUATIONS: &[Situation] = &[
         None,
         &[OUTSIDE, OTHER_PROC],
     ),
+    inside(
+        "root, nothing at /proc",
+        Root,
+        &["unshare", "--mount", "sh", "-c", "umount --lazy /proc && exec \"$0\" \"$@\""],
+        None,
+        &[(CnProc, "is /proc mounted?"), (Perf, "is /proc mounted?")],
+    ),
+    plain("nobody, others' processes hidden (/proc with hidepid=2)", Root, HIDING),
     inside("root, network namespace of its own", Root, &["unshare", "--net"], Some(Perf), &[OUTSIDE]),
     inside("nobody, user namespace of its own", Nobody, &["unshare", "--user"], Some(Perf), &[OUTSIDE]),
     inside(

@@ -27,6 +27,9 @@ pub(super) fn is_filtered() -> bool {
 }
 
 /// All pids, by the names in /proc.
+///
+/// # Errors
+/// It cannot be read, or is not what it ought to be: without an entry for this program it would tell that everybody has ended.
 pub(super) fn pids() -> io::Result<Vec<u32>> {
     let mut pids = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -34,7 +37,11 @@ pub(super) fn pids() -> io::Result<Vec<u32>> {
             pids.push(pid);
         }
     }
-    Ok(pids)
+    if pids.contains(&std::process::id()) {
+        Ok(pids)
+    } else {
+        Err(io::Error::new(io::ErrorKind::NotFound, "this process is not in it"))
+    }
 }
 
 /// Looks up one process.
