@@ -1,11 +1,9 @@
 //! What a source came to in a situation, as `situation` prints it: whether it could be opened, and how what it told of a tree
 //! compares with the tree's own account.
 
-use std::collections::HashMap;
-
 use serde::{Deserialize, Serialize};
 
-use crate::compare::{End, Life, compare};
+use crate::compare::{End, Ends, Life, compare_with};
 use crate::seen::Seen;
 
 /// One run in one situation.
@@ -42,6 +40,8 @@ pub struct Watched {
     pub counts_losses: bool,
     /// Records that were told as lost.
     pub lost: u64,
+    /// Processes that it said it sees nothing more of but their ends.
+    pub unseen: u64,
     /// Broken promises of the stream as such.
     pub broken: Vec<String>,
     /// Where it differs from the truth, but for statuses that it does not know.
@@ -61,7 +61,7 @@ impl Watched {
     pub fn compare(truth: &[Life], seen: &Seen) -> Self {
         let lives = seen.lives();
         let known = lives.iter().filter(|life| life.end != End::Unknown).count();
-        let differences = compare(truth, &with_ends_of(truth, &lives));
+        let differences = compare_with(truth, &lives, Ends::OrUnknown);
         let untrue = lives.iter().filter(|life| !truth.iter().any(|truth| is_part_of(life, truth)));
         Self {
             source: String::new(),
@@ -69,6 +69,7 @@ impl Watched {
             statuses: false,
             counts_losses: false,
             lost: seen.lost(),
+            unseen: seen.unseen(),
             broken: seen.broken().to_vec(),
             differences: (!differences.is_empty()).then(|| differences.to_string()),
             untrue: untrue.map(|life| format!("{life:?}")).collect(),
@@ -77,22 +78,6 @@ impl Watched {
             told: lives.len(),
         }
     }
-}
-
-/// What was seen, with the ends that are unknown filled in from the truth: by pid, its lives in turn.
-fn with_ends_of(truth: &[Life], seen: &[Life]) -> Vec<Life> {
-    let mut ends: HashMap<u32, Vec<End>> = HashMap::new();
-    for life in truth.iter().rev() {
-        ends.entry(life.pid).or_default().push(life.end);
-    }
-    let mut filled = seen.to_vec();
-    for life in &mut filled {
-        let end = ends.get_mut(&life.pid).and_then(Vec::pop);
-        if life.end == End::Unknown {
-            life.end = end.unwrap_or(End::Unknown);
-        }
-    }
-    filled
 }
 
 /// Whether what was seen is true of this life, if perhaps not all of it.
@@ -110,15 +95,6 @@ mod tests {
 
     fn life(pid: u32, parent: u32, end: End) -> Life {
         Life { end, ..Life::born(pid, Some(parent)) }
-    }
-
-    #[test]
-    fn unknown_ends_are_no_difference() {
-        let truth = [life(2, 1, End::Code(1)), life(3, 2, End::Signal(9)), life(2, 1, End::Code(2))];
-        let seen = [life(2, 1, End::Unknown), life(2, 1, End::Code(2)), life(3, 2, End::Unknown)];
-        assert!(compare(&truth, &with_ends_of(&truth, &seen)).is_empty());
-        let wrong = [life(2, 1, End::Code(2)), life(2, 1, End::Unknown), life(3, 2, End::Unknown)];
-        assert_eq!(compare(&truth, &with_ends_of(&truth, &wrong)).wrong.len(), 1);
     }
 
     #[test]

@@ -5,9 +5,10 @@
 #![expect(unsafe_code, reason = "waiting, which the standard library does in other ways only")]
 
 use std::collections::VecDeque;
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 
 use clap::Parser;
@@ -32,6 +33,9 @@ struct Asked {
     /// Read nothing while the tree lives
     #[arg(long)]
     asleep: bool,
+    /// Let make_tree be a file that its owner may run and not read
+    #[arg(long)]
+    unreadable: bool,
     /// What the tree is to be, as make_tree takes it
     #[arg(last = true)]
     tree: Vec<String>,
@@ -74,7 +78,15 @@ fn observe(asked: &Asked) -> Observed {
 fn watch(asked: &Asked, reactor: &Reactor) -> Result<Watched, Refusal> {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("truth");
-    let mut command = make_tree(&file, &asked.tree);
+    let mut make_tree = std::env::current_exe().expect("/proc").with_file_name("make_tree");
+    if asked.unreadable {
+        let copy = dir.path().join("make_tree");
+        fs::copy(&make_tree, &copy).expect("a directory of ours");
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o111)).expect("our own");
+        make_tree = copy;
+    }
+    let mut command = Command::new(make_tree);
+    command.arg("--truth").arg(&file).args(&asked.tree).stdin(Stdio::null());
     let start = move || -> Result<(u32, Child), Unstarted> {
         let child = command.spawn().map_err(Unstarted::Tree)?;
         Ok((child.id(), child))
@@ -83,11 +95,11 @@ fn watch(asked: &Asked, reactor: &Reactor) -> Result<Watched, Refusal> {
     if asked.asleep {
         wait_for_the_end_of(&child);
     }
-    let mut seen = Seen::spawned(reader.id()).losses_allowed();
+    let mut seen = Seen::spawned(reader.id()).losses_allowed().blindness_allowed();
     read(reactor, &mut reader, &mut seen);
     let status = child.wait().expect("nobody else reaps it");
     assert!(status.success(), "make_tree: {status}");
-    let truth = std::fs::read_to_string(&file).expect("the truth");
+    let truth = fs::read_to_string(&file).expect("the truth");
     let capabilities = reactor.capabilities();
     Ok(Watched {
         source: reactor.source_name().to_owned(),
@@ -122,13 +134,6 @@ impl From<Unstarted> for Refusal {
 
 fn refusal(error: &SourceError) -> Refusal {
     Refusal { reason: error.reason(), advice: error.advice().map(ToOwned::to_owned) }
-}
-
-fn make_tree(truth: &Path, args: &[String]) -> Command {
-    let this = std::env::current_exe().expect("/proc");
-    let mut command = Command::new(this.with_file_name("make_tree"));
-    command.arg("--truth").arg(truth).args(args).stdin(Stdio::null());
-    command
 }
 
 /// Reads a stream to its end. Whoever started this program ends it if there is none.

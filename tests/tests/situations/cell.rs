@@ -21,6 +21,15 @@ fn undisturbed(watched: &Watched) -> Result<String, String> {
     if !watched.broken.is_empty() || !watched.untrue.is_empty() {
         return Err(format!("it is wrong: {:?}, {:?}", watched.broken, watched.untrue));
     }
+    if watched.unseen > 0 {
+        return match (&watched.differences, watched.own_status) {
+            (None, _) => Err("it says that it does not see all, and misses nothing".to_owned()),
+            (_, false) => Err("the status of an own child is unknown".to_owned()),
+            (Some(_), true) => {
+                Ok("incomplete, and says so: who runs it is out of sight but for the end".to_owned())
+            }
+        };
+    }
     let tree = match (&watched.differences, watched.exact_tree) {
         (None, true) => "exact",
         (_, false) => "incomplete",

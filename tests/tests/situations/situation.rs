@@ -30,6 +30,8 @@ pub(crate) struct Situation {
     pub(crate) options: &'static [&'static str],
     /// Nothing is read while the tree lives.
     pub(crate) asleep: bool,
+    /// What is run may be executed and not read.
+    pub(crate) unreadable: bool,
     /// Which source is the right choice.
     pub(crate) default: Option<SourceName>,
     /// What must be said of sources that do not work: the right words.
@@ -46,7 +48,16 @@ use SourceName::{CnProc, Perf};
 use User::{Nobody, Root};
 
 const fn plain(name: &'static str, user: User, within: &'static [&'static str]) -> Situation {
-    Situation { name, user, within, options: &[], asleep: false, default: Some(CnProc), says: &[] }
+    Situation {
+        name,
+        user,
+        within,
+        options: &[],
+        asleep: false,
+        unreadable: false,
+        default: Some(CnProc),
+        says: &[],
+    }
 }
 
 /// One in which the process connector is out of reach.
@@ -57,7 +68,7 @@ const fn inside(
     default: Option<SourceName>,
     says: &'static [(SourceName, &'static str)],
 ) -> Situation {
-    Situation { name, user, within, options: &[], asleep: false, default, says }
+    Situation { name, user, within, options: &[], asleep: false, unreadable: false, default, says }
 }
 
 const OUTSIDE: (SourceName, &str) = (CnProc, "run outside of the container");
@@ -158,6 +169,7 @@ pub(crate) const SITUATIONS: &[Situation] = &[
         asleep: true,
         ..plain("nobody, the smallest buffers, a storm while the reader sleeps", Nobody, &[])
     },
+    Situation { unreadable: true, ..plain("nobody, a program that may be run and not read", Nobody, &[]) },
     plain("nobody, 64 descriptors", Nobody, &["confine", "--files", "64", "--free", "60"]),
     inside(
         "nobody, 64 descriptors, all but two of them taken",
@@ -219,7 +231,8 @@ impl Programs {
         };
         let tree = if situation.asleep { STORM } else { TREE };
         let asleep: &[&str] = if situation.asleep { &["--asleep"] } else { &[] };
-        let args = [forced, situation.options, asleep, &["--"], tree].concat();
+        let unreadable: &[&str] = if situation.unreadable { &["--unreadable"] } else { &[] };
+        let args = [forced, situation.options, asleep, unreadable, &["--"], tree].concat();
         let output = self.run(situation, &self.path("situation"), &args);
         assert!(output.status.success(), "{}, {source:?}: {output:?}", situation.name);
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))

@@ -124,6 +124,7 @@ impl<'a> Line<'a> {
             EventKind::Resync { found, exited } => {
                 Self { event: "resync", found: Some(*found), exited: Some(*exited), ..Self::default() }
             }
+            EventKind::Unseen => Self { event: "unseen", ..Self::default() },
             EventKind::Failed { error } => {
                 Self { event: "failed", error: Some(error.to_string()), ..Self::default() }
             }
@@ -256,6 +257,7 @@ mod tests {
             own(EventKind::Resync { found: 1, exited: 4 }),
             r#"{"event":"resync",..,"found":1,"exited":4}"#
         );
+        assert_eq!(own(EventKind::Unseen), r#"{"event":"unseen",..}"#);
     }
 
     #[test]

@@ -349,7 +349,9 @@ mod tests {
     fn a_name_with_parentheses_and_spaces() {
         let text = b"42 (a) R (b) 7) S 7 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 3 0 123456 0 0";
         let stat = Stat::parse(text).unwrap();
-        assert_eq!(stat, Stat { state: b'S', parent: 7, threads: 3, start: 123_456, exit_code: None });
+        let expected =
+            Stat { state: b'S', parent: 7, flags: 4_194_560, threads: 3, start: 123_456, exit_code: None };
+        assert_eq!(stat, expected);
     }
 
     #[test]
