@@ -8,8 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use proc_watch::{AttachError, EventKind, Events, Missing, Watcher};
-use tests::compare::{End, Life, compare};
+use tests::compare::{End, Ends, Life, compare_with};
 use tests::seen::{ATTEMPTS, Seen};
+use tests::sources::{Forced, sources};
 use tests::truth;
 use tokio::runtime::{Builder, Runtime};
 
@@ -38,20 +39,23 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-fn watcher() -> Watcher {
-    Watcher::new().expect("the process connector works here")
-}
-
 /// Does it again if the kernel lost records, which streams have to say, as it may on a busy machine; or if there was no
 /// tree left to attach to.
-fn undisturbed(mut test: impl FnMut() -> Result<(), Disturbed>) {
+fn undisturbed(source: Forced, mut test: impl FnMut(Forced) -> Result<(), Disturbed>) {
     for _ in 0..ATTEMPTS {
-        match test() {
+        match test(source) {
             Ok(()) => return,
-            Err(disturbed) => println!("{disturbed:?}, once more"),
+            Err(disturbed) => println!("{source:?}: {disturbed:?}, once more"),
         }
     }
-    panic!("disturbed each time");
+    panic!("{source:?}: disturbed each time");
+}
+
+/// The same over each source that works here.
+fn undisturbed_over_each(mut test: impl FnMut(Forced) -> Result<(), Disturbed>) {
+    for source in sources() {
+        undisturbed(source, &mut test);
+    }
 }
 
 #[derive(Debug)]
@@ -125,8 +129,8 @@ fn below(pid: u32, truth: &[Life]) -> Vec<Life> {
     truth.iter().filter(of_it).cloned().collect()
 }
 
-fn same(truth: &[Life], seen: &Seen) {
-    let differences = compare(truth, &seen.lives());
+fn same(truth: &[Life], seen: &Seen, ends: Ends) {
+    let differences = compare_with(truth, &seen.lives(), ends);
     assert!(differences.is_empty(), "{differences}");
 }
 
@@ -149,17 +153,17 @@ fn own_uid() -> u32 {
 }
 
 /// `early`: the watcher was there before the tree, and saw its births.
-fn attach_to_shells(early: bool) -> Result<(), Disturbed> {
-    let before = early.then(watcher);
+fn attach_to_shells(source: Forced, early: bool) -> Result<(), Disturbed> {
+    let before = early.then(|| source.watcher());
     let shells = Shells::start();
-    let watcher = before.unwrap_or_else(watcher);
+    let watcher = before.unwrap_or_else(|| source.watcher());
     runtime().block_on(async {
         let events = watcher.attach(shells.top.id()).expect("it lives");
         assert_eq!(events.id().pid(), shells.top.id());
         let reading = tokio::spawn(seen_of(events));
         let truth = tokio::task::spawn_blocking(|| shells.finish()).await.expect("the shells end well");
         let seen = reading.await.expect("a good stream")?;
-        same(&truth, &seen);
+        same(&truth, &seen, Ends::of(&watcher));
         check_found(&seen, SHELLS);
         Ok(())
     })?;
@@ -170,23 +174,23 @@ fn attach_to_shells(early: bool) -> Result<(), Disturbed> {
 
 #[test]
 fn shells_older_than_the_watcher() {
-    undisturbed(|| attach_to_shells(false));
+    undisturbed_over_each(|source| attach_to_shells(source, false));
 }
 
 #[test]
 fn shells_younger_than_the_watcher() {
-    undisturbed(|| attach_to_shells(true));
+    undisturbed_over_each(|source| attach_to_shells(source, true));
 }
 
 /// The same tree twice, a part of it, and a single process: each stream is whole, whoever else listens.
 #[test]
 fn nested_trees() {
-    undisturbed(attach_to_nested_trees);
+    undisturbed_over_each(attach_to_nested_trees);
 }
 
-fn attach_to_nested_trees() -> Result<(), Disturbed> {
+fn attach_to_nested_trees(source: Forced) -> Result<(), Disturbed> {
     let shells = Shells::start();
-    let watcher = watcher();
+    let watcher = source.watcher();
     let truth = truth::parse(&shells.text()).expect("the truth");
     let top = shells.top.id();
     let child = truth.iter().find(|life| life.parent == Some(top)).expect("it has children").pid;
@@ -199,7 +203,7 @@ fn attach_to_nested_trees() -> Result<(), Disturbed> {
         let truth = tokio::task::spawn_blocking(|| shells.finish()).await.expect("the shells end well");
         for ((pid, reading), found) in pids.into_iter().zip(reading).zip([SHELLS, 3, SHELLS, 1]) {
             let seen = reading.await.expect("a good stream")?;
-            same(&below(pid, &truth), &seen);
+            same(&below(pid, &truth), &seen, Ends::of(&watcher));
             check_found(&seen, found);
         }
         Ok(())
@@ -209,12 +213,12 @@ fn attach_to_nested_trees() -> Result<(), Disturbed> {
 /// A dropped stream leaves the other one whole.
 #[test]
 fn one_of_two_is_dropped() {
-    undisturbed(attach_twice_and_drop);
+    undisturbed_over_each(attach_twice_and_drop);
 }
 
-fn attach_twice_and_drop() -> Result<(), Disturbed> {
+fn attach_twice_and_drop(source: Forced) -> Result<(), Disturbed> {
     let shells = Shells::start();
-    let watcher = watcher();
+    let watcher = source.watcher();
     runtime().block_on(async {
         let dropped = watcher.attach(shells.top.id()).expect("it lives");
         let kept = watcher.attach(shells.top.id()).expect("it lives");
@@ -222,7 +226,7 @@ fn attach_twice_and_drop() -> Result<(), Disturbed> {
         let reading = tokio::spawn(seen_of(kept));
         let truth = tokio::task::spawn_blocking(|| shells.finish()).await.expect("the shells end well");
         let seen = reading.await.expect("a good stream")?;
-        same(&truth, &seen);
+        same(&truth, &seen, Ends::of(&watcher));
         check_found(&seen, SHELLS);
         Ok(())
     })
@@ -265,7 +269,7 @@ impl Growing {
 
 /// Holds what was seen after an attach against the truth: nobody is seen who never was, or otherwise than as it was; and
 /// from the life with this number on, everybody is seen. The last lives of each pid are those that can have been seen.
-fn judge(truth: &[Life], everybody_from: usize, seen: &Seen) -> Result<(), String> {
+fn judge(truth: &[Life], everybody_from: usize, seen: &Seen, ends: Ends) -> Result<(), String> {
     let mut unmatched: HashMap<u32, Vec<usize>> = HashMap::new();
     for (number, process) in seen.processes().iter().enumerate() {
         unmatched.entry(process.id.pid()).or_default().push(number);
@@ -289,7 +293,7 @@ fn judge(truth: &[Life], everybody_from: usize, seen: &Seen) -> Result<(), Strin
     }
     let nobody = unmatched.into_values().flatten();
     actual.extend(nobody.map(|number| seen.processes()[number].life.clone()));
-    let differences = compare(&expected, &actual);
+    let differences = compare_with(&expected, &actual, ends);
     let found = seen.processes().iter().filter(|process| process.found.is_some()).count();
     let (births, seen) = (truth.len(), seen.processes().len());
     eprintln!("{births} births, {found} found, {seen} seen in all");
@@ -298,11 +302,11 @@ fn judge(truth: &[Life], everybody_from: usize, seen: &Seen) -> Result<(), Strin
 
 /// Attaches twice while a tree grows. Who of an orphan's descendants is seen depends on when it lost its parent; without
 /// orphans, everybody is who was born after the attach.
-fn attach_while_it_grows(shape: &str, mut count: u32, early: bool, mut delay: Duration) {
+fn attach_while_it_grows(source: Forced, shape: &str, mut count: u32, early: bool, mut delay: Duration) {
     let orphans = shape == "mix";
-    undisturbed(|| {
+    undisturbed(source, |source| {
         let dir = tempfile::Builder::new().prefix("attach-").tempdir().expect("a directory");
-        let before = early.then(watcher);
+        let before = early.then(|| source.watcher());
         let count_now = count.to_string();
         let args = ["--shape", shape, "--count", &count_now];
         let mut tree = Growing::start(dir.path(), &args);
@@ -310,7 +314,7 @@ fn attach_while_it_grows(shape: &str, mut count: u32, early: bool, mut delay: Du
         // Should it be too late, as on a slow machine.
         delay /= 4;
         count = (count * 4).min(MOST);
-        let watcher = before.unwrap_or_else(watcher);
+        let watcher = before.unwrap_or_else(|| source.watcher());
         let streams = runtime().block_on(attach_twice(&watcher, &mut tree, delay));
         let status = tree.child.wait().expect("it can be waited for");
         assert!(status.success(), "{status}");
@@ -318,9 +322,9 @@ fn attach_while_it_grows(shape: &str, mut count: u32, early: bool, mut delay: Du
         assert!(truth.iter().all(|life| life.end != End::Alive));
         for (births, seen) in streams? {
             let everybody_from = if orphans { usize::MAX } else { births };
-            if let Err(wrong) = judge(&truth, everybody_from, &seen) {
+            if let Err(wrong) = judge(&truth, everybody_from, &seen, Ends::of(&watcher)) {
                 let kept = dir.keep();
-                panic!("{args:?}, {early}, {delay:?}: {wrong}The truth is in {}", kept.display());
+                panic!("{source:?} {args:?}, {early}, {delay:?}: {wrong}The truth is in {}", kept.display());
             }
         }
         Ok(())
@@ -346,60 +350,70 @@ async fn attach_twice(
 
 #[test]
 fn in_a_storm() {
-    for delay in [0, 5, 40] {
-        for early in [false, true] {
-            attach_while_it_grows("storm", 1500, early, Duration::from_millis(delay));
+    for source in sources() {
+        for delay in [0, 5, 40] {
+            for early in [false, true] {
+                attach_while_it_grows(source, "storm", 1500, early, Duration::from_millis(delay));
+            }
         }
     }
 }
 
 #[test]
 fn while_threads_fork_and_exec() {
-    for shape in ["threads", "exec-by-thread", "exec-chain", "vfork"] {
-        for early in [false, true] {
-            attach_while_it_grows(shape, 300, early, Duration::from_millis(15));
+    for source in sources() {
+        for shape in ["threads", "exec-by-thread", "exec-chain", "vfork"] {
+            for early in [false, true] {
+                attach_while_it_grows(source, shape, 300, early, Duration::from_millis(15));
+            }
         }
     }
 }
 
 #[test]
 fn in_a_mix_with_orphans() {
-    for early in [false, true] {
-        for delay in [0, 30] {
-            attach_while_it_grows("mix", 600, early, Duration::from_millis(delay));
+    for source in sources() {
+        for early in [false, true] {
+            for delay in [0, 30] {
+                attach_while_it_grows(source, "mix", 600, early, Duration::from_millis(delay));
+            }
         }
     }
 }
 
 #[test]
 fn nobody_is_there() {
-    let watcher = watcher();
-    let mut child = Command::new("true").spawn().expect("true");
-    child.wait().expect("it can be waited for");
-    // Linux gives no pid above 4,194,304.
-    for pid in [child.id(), 4_194_305, u32::MAX, 0] {
-        match watcher.attach(pid) {
-            Err(AttachError::NoSuchProcess { pid: told }) => assert_eq!(told, pid),
-            other => panic!("{pid}: {other:?}"),
+    for source in sources() {
+        let watcher = source.watcher();
+        let mut child = Command::new("true").spawn().expect("true");
+        child.wait().expect("it can be waited for");
+        // Linux gives no pid above 4,194,304.
+        for pid in [child.id(), 4_194_305, u32::MAX, 0] {
+            match watcher.attach(pid) {
+                Err(AttachError::NoSuchProcess { pid: told }) => assert_eq!(told, pid),
+                other => panic!("{source:?}: {pid}: {other:?}"),
+            }
         }
+        assert_eq!(watcher.stats().trees, 0);
     }
-    assert_eq!(watcher.stats().trees, 0);
 }
 
 /// It has ended, and only waits to be reaped.
 #[test]
 fn a_zombie() {
-    let early = watcher();
-    let mut child = Command::new("true").spawn().expect("true");
-    let stat = format!("/proc/{}/stat", child.id());
-    until("a zombie", || fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z ")));
-    for watcher in [early, watcher()] {
-        match watcher.attach(child.id()) {
-            Err(AttachError::NoSuchProcess { pid }) => assert_eq!(pid, child.id()),
-            other => panic!("{other:?}"),
+    for source in sources() {
+        let early = source.watcher();
+        let mut child = Command::new("true").spawn().expect("true");
+        let stat = format!("/proc/{}/stat", child.id());
+        until("a zombie", || fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z ")));
+        for watcher in [early, source.watcher()] {
+            match watcher.attach(child.id()) {
+                Err(AttachError::NoSuchProcess { pid }) => assert_eq!(pid, child.id()),
+                other => panic!("{source:?}: {other:?}"),
+            }
         }
+        child.wait().expect("it can be waited for");
     }
-    child.wait().expect("it can be waited for");
 }
 
 /// This process, its parent, and so on up to the first, with what /proc says of each.
@@ -416,10 +430,22 @@ fn ancestry() -> Vec<(u32, String)> {
     ancestry
 }
 
-/// Everybody below pid 1, most of whom are root's.
+/// Everybody below pid 1, most of whom are root's. A source that is told of those only whom it asks for is not let near them
+/// by everybody.
 #[test]
 fn strangers() {
-    let watcher = watcher();
+    for source in sources() {
+        let watcher = source.watcher();
+        if watcher.capabilities().whole_machine {
+            strangers_of(&watcher);
+        } else if own_uid() != 0 {
+            let denied = watcher.attach(1);
+            assert!(matches!(denied, Err(AttachError::Denied { pid: 1, .. })), "{denied:?}");
+        }
+    }
+}
+
+fn strangers_of(watcher: &Watcher) {
     let mut events = watcher.attach(1).expect("there always is a first process");
     let mut seen = Seen::attached(events.id());
     let mut first = None;

@@ -15,7 +15,7 @@ use rustc_hash::FxHashSet;
 use super::super::pidfd::{Ended, Pidfd};
 use super::super::procfs;
 use super::event::Event;
-use super::member::Member;
+use super::member::{Birth, Member};
 use super::source::Perf;
 use crate::event::{Change, Stamped};
 use crate::process::threads::Threads;
@@ -28,7 +28,6 @@ pub(super) struct Watch {
     pub(super) events: Vec<Event>,
     /// It has not forked since.
     first_fork: bool,
-    pub(super) ended: bool,
 }
 
 /// How often a walk is begun anew that always finds somebody new.
@@ -50,6 +49,8 @@ impl Perf {
         }
         drop(pidfd);
         self.enter(&living);
+        // A thread that was being made when its maker was followed may leave without a record.
+        self.await_found(pid);
         Ok(())
     }
 
@@ -58,16 +59,14 @@ impl Perf {
         for _ in 0..PASSES {
             let mut new = false;
             for thread in procfs::threads(pid)? {
-                let dead = self.watches.get(&thread).is_some_and(|watch| watch.ended || watch.process != pid);
-                if self.watches.contains_key(&thread) && !dead {
+                if self.watches.get(&thread).is_some_and(|watch| watch.process == pid) {
                     continue;
                 }
                 match self.rings.follow(thread) {
                     Ok(events) => {
-                        let watch = Watch { process: pid, events, first_fork: true, ended: false };
-                        if let Some(old) = self.watches.insert(thread, watch) {
-                            self.close(old);
-                        }
+                        let watch = Watch { process: pid, events, first_fork: true };
+                        // Whoever had the id before may have left descendants.
+                        self.parted.extend(self.watches.insert(thread, watch));
                         new = true;
                     }
                     Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
@@ -140,19 +139,21 @@ impl Perf {
     /// Thread `by` made `process`, or of that `thread`. If it is its first since it is followed, what it made may not have
     /// inherited.
     pub(super) fn first_fork(&mut self, by: u32, process: u32, thread: u32, out: &mut Vec<Stamped>) {
-        let Some(watch) = self.watches.get_mut(&by).filter(|watch| watch.first_fork && !watch.ended) else {
-            return;
-        };
+        let Some(watch) = self.watches.get_mut(&by).filter(|watch| watch.first_fork) else { return };
         watch.first_fork = false;
         if let Err(error) = self.follow_threads(process) {
             tracing::debug!(process, thread, %error, "the child of a first fork could not be followed");
         }
+        // It may have ended before, with no record then.
+        self.await_found(process);
         // What it has made by now was made unseen, if it did not inherit.
         for child in procfs::children(process).unwrap_or_default() {
             if self.members.contains_key(&child) || self.cover(child).is_err() {
                 continue;
             }
-            let time = self.members.get(&child).map_or(self.read_to, |member| member.born);
+            let Some(member) = self.members.get_mut(&child) else { continue };
+            member.birth = Birth::Presumed;
+            let time = member.born;
             out.push(Stamped { time, change: Change::Fork { parent: process, thread: process, child } });
         }
     }
@@ -163,10 +164,7 @@ impl Perf {
         if self.members.contains_key(&living.pid) {
             return;
         }
-        let suspect = self
-            .watches
-            .values()
-            .any(|watch| watch.process == living.parent && watch.first_fork && !watch.ended);
+        let suspect = self.watches.values().any(|watch| watch.process == living.parent && watch.first_fork);
         if suspect {
             if let Err(error) = self.follow_threads(living.pid) {
                 tracing::debug!(process = living.pid, %error, "it was found, and could not be followed");
@@ -185,26 +183,39 @@ impl Perf {
         self.members.insert(pid, member);
     }
 
-    /// Closes the events of those whose thread has ended, with all that inherited from it.
-    pub(super) fn close_what_has_ended(&mut self) {
-        if !std::mem::take(&mut self.some_ended) {
-            return;
-        }
-        let over: Vec<u32> = self
-            .watches
-            .iter()
-            .filter(|(_, watch)| watch.ended && watch.events.iter().all(Event::is_over))
-            .map(|(&thread, _)| thread)
-            .collect();
-        for thread in over {
+    /// A thread has ended, whose events stay open as long as somebody who inherited them lives.
+    pub(super) fn part(&mut self, thread: u32) {
+        self.parted.extend(self.watches.remove(&thread));
+        self.some_ended |= !self.parted.is_empty();
+    }
+
+    /// A process runs a new program: of its threads one is left, which has the id of the leader from now on.
+    pub(super) fn lead(&mut self, process: u32) {
+        let other = |(&thread, watch): (&u32, &Watch)| {
+            (watch.process == process && thread != process).then_some(thread)
+        };
+        let others: Vec<u32> = self.watches.iter().filter_map(other).collect();
+        for thread in others {
+            // The ends of all others were told before.
             if let Some(watch) = self.watches.remove(&thread) {
-                self.close(watch);
+                self.parted.extend(self.watches.insert(process, watch));
             }
         }
     }
 
-    fn close(&mut self, watch: Watch) {
-        let lost = watch.events.iter().filter_map(|event| event.lost().ok().flatten());
-        self.closed_lost += lost.sum::<u64>();
+    /// Closes the events that nobody has any more.
+    pub(super) fn close_what_has_ended(&mut self) {
+        if !std::mem::take(&mut self.some_ended) {
+            return;
+        }
+        let Self { parted, closed_lost, .. } = self;
+        parted.retain(|watch| {
+            let over = watch.events.iter().all(Event::is_over);
+            if over {
+                *closed_lost +=
+                    watch.events.iter().filter_map(|event| event.lost().ok().flatten()).sum::<u64>();
+            }
+            !over
+        });
     }
 }

@@ -11,13 +11,23 @@ pub(super) struct Member {
     pub(super) threads: Threads,
     /// When it was made, or when it started by the system's account; nanoseconds of the monotonic clock.
     pub(super) born: u64,
-    /// A reading of the process list showed it; the record of its birth may be still to come.
-    pub(super) found: bool,
+    pub(super) birth: Birth,
     /// The last record of it told that it runs a new program.
     pub(super) just_executed: bool,
     pub(super) witness: Option<Witness>,
     /// When its last thread ended, if that was told: the end is told when its status is known, or cannot be.
     pub(super) ended: Option<u64>,
+}
+
+/// What is known of a birth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Birth {
+    /// Its record has been read.
+    Told,
+    /// A reading of the process list showed the process; the record of its birth may be still to come.
+    Found,
+    /// The same, and it has been told as if the record had come.
+    Presumed,
 }
 
 /// A pidfd of what had the process's id when it was opened.
@@ -39,7 +49,7 @@ impl Member {
             parent,
             threads: Threads::Leader,
             born,
-            found: false,
+            birth: Birth::Told,
             just_executed: false,
             witness: None,
             ended: None,
@@ -47,6 +57,6 @@ impl Member {
     }
 
     pub(super) fn found(parent: u32, start: u64, threads: Threads) -> Self {
-        Self { threads, found: true, ..Self::born(parent, start) }
+        Self { threads, birth: Birth::Found, ..Self::born(parent, start) }
     }
 }

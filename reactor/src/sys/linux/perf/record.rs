@@ -17,8 +17,8 @@ pub(crate) struct Record {
 pub(crate) enum What {
     /// Thread `by` of process `parent` made process `process`, or if that is `parent`, thread `thread` of it.
     Fork { process: u32, thread: u32, parent: u32, by: u32 },
-    /// A process runs a new program, by its thread `thread`, which is the leader from now on.
-    Exec { process: u32, thread: u32 },
+    /// A process runs a new program.
+    Exec { process: u32 },
     /// A thread ended.
     Exit { process: u32, thread: u32 },
     /// So many records found no room before this one.
@@ -45,7 +45,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Record> {
         },
         abi::PERF_RECORD_EXIT => What::Exit { process: word(body, 0)?, thread: word(body, 8)? },
         abi::PERF_RECORD_COMM if u32::from(misc) & abi::PERF_RECORD_MISC_COMM_EXEC != 0 => {
-            What::Exec { process: word(body, 0)?, thread: word(body, 4)? }
+            What::Exec { process: word(body, 0)? }
         }
         abi::PERF_RECORD_LOST => What::Lost { count: long(body, 8)? },
         _ => What::Other,
@@ -123,7 +123,7 @@ mod tests {
         let comm = [20, 21, u32::from_ne_bytes(*b"name"), 0];
         assert_eq!(
             parse(&bytes(abi::PERF_RECORD_COMM, exec, &comm, 7, 3)).unwrap().what,
-            What::Exec { process: 20, thread: 21 }
+            What::Exec { process: 20 }
         );
         assert_eq!(parse(&bytes(abi::PERF_RECORD_COMM, 0, &comm, 7, 3)).unwrap().what, What::Other);
         let lost = bytes(abi::PERF_RECORD_LOST, 0, &[3, 0, 9, 0], 7, 3);
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn what_two_events_tell_is_told_once() {
         let mut twins = Twins::default();
-        let exec = What::Exec { process: 1, thread: 1 };
+        let exec = What::Exec { process: 1 };
         let mut new = |event, what| twins.is_new(&Record { time: 0, event, what });
         let exit = What::Exit { process: 1, thread: 1 };
         assert_eq!([new(1, exec), new(2, exec), new(1, exit), new(2, exit)], [true, false, true, false]);

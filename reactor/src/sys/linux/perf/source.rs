@@ -21,7 +21,7 @@ use super::super::epoll::{Epoll, EventFd};
 use super::super::{procfs, syscall};
 use super::cover::Watch;
 use super::event::Event;
-use super::member::Member;
+use super::member::{Birth, Member};
 use super::record::{Record, What};
 use super::rings::{OpenError, Rings};
 use crate::error::{SourceError, census_advice};
@@ -53,6 +53,8 @@ pub(in super::super) struct Perf {
     inherited: Vec<Event>,
     /// Threads that are followed by events of their own.
     pub(super) watches: FxHashMap<u32, Watch>,
+    /// The same for threads that have ended.
+    pub(super) parted: Vec<Watch>,
     pub(super) members: FxHashMap<u32, Member>,
     /// Whose end is to be looked into, once all is read.
     pub(super) ending: Vec<u32>,
@@ -141,6 +143,7 @@ impl Perf {
             pages,
             inherited,
             watches: FxHashMap::default(),
+            parted: Vec::new(),
             members: FxHashMap::default(),
             ending: Vec::new(),
             blind: Vec::new(),
@@ -207,11 +210,11 @@ impl Perf {
                 }
                 self.first_fork(by, process, thread, out);
             }
-            What::Exec { process, .. } => {
+            What::Exec { process } => {
+                self.lead(process);
                 if let Some(member) = self.members.get_mut(&process) {
                     member.threads = Threads::Leader;
                     member.just_executed = true;
-                    member.found = false;
                 }
                 out.push(Stamped { time, change: Change::Exec { process } });
             }
@@ -223,9 +226,12 @@ impl Perf {
     fn birth(&mut self, process: u32, parent: u32, by: u32, time: u64, out: &mut Vec<Stamped>) {
         let change = Change::Fork { parent, thread: by, child: process };
         if let Some(member) = self.members.get_mut(&process) {
-            if member.ended.is_none() && member.found && member.born <= time + START_SLACK {
-                (member.found, member.born, member.parent) = (false, time, parent);
-                out.push(Stamped { time, change });
+            if member.ended.is_none() && member.birth != Birth::Told && member.born <= time + START_SLACK {
+                let presumed = std::mem::replace(&mut member.birth, Birth::Told) == Birth::Presumed;
+                (member.born, member.parent) = (time, parent);
+                if !presumed {
+                    out.push(Stamped { time, change });
+                }
                 return;
             }
             if member.ended.is_none() && time.saturating_sub(member.born) < TOO_SOON {
@@ -241,10 +247,7 @@ impl Perf {
     }
 
     fn exit(&mut self, process: u32, thread: u32, time: u64, doubtful: bool, out: &mut Vec<Stamped>) {
-        if let Some(watch) = self.watches.get_mut(&thread) {
-            watch.ended = true;
-        }
-        self.some_ended |= !self.watches.is_empty();
+        self.part(thread);
         let Some(member) = self.members.get_mut(&process) else { return };
         let executed = std::mem::take(&mut member.just_executed);
         if member.ended.is_some() || !member.threads.remove(process, thread) {
@@ -276,7 +279,8 @@ impl Perf {
     fn lost(&self) -> Result<(u64, bool), SourceError> {
         let mut total = self.closed_lost;
         let mut counted = true;
-        for event in self.inherited.iter().chain(self.watches.values().flat_map(|watch| &watch.events)) {
+        let watched = self.watches.values().chain(&self.parted).flat_map(|watch| &watch.events);
+        for event in self.inherited.iter().chain(watched) {
             match event.lost().map_err(failed("reading a counter of lost records", ""))? {
                 Some(lost) => total += lost,
                 None => counted = false,
