@@ -42,10 +42,12 @@ pub(crate) struct Situation {
 pub(crate) enum User {
     Root,
     Nobody,
+    /// A nobody with no processes but these: what a user may lock in memory is for all of his.
+    Alone,
 }
 
 use SourceName::{CnProc, Perf};
-use User::{Nobody, Root};
+use User::{Alone, Nobody, Root};
 
 const fn plain(name: &'static str, user: User, within: &'static [&'static str]) -> Situation {
     Situation {
@@ -87,6 +89,8 @@ const HIDING: &[&str] = &[
     "--regid=65534",
     "--clear-groups",
 ];
+
+const WATCHED: &[&str] = &["proc-watch", "run", "--source=perf", "-q", "-o", "/dev/null", "--"];
 
 pub(crate) const SITUATIONS: &[Situation] = &[
     plain("root", Root, &[]),
@@ -154,14 +158,34 @@ pub(crate) const SITUATIONS: &[Situation] = &[
         None,
         &[OUTSIDE, FILTERED],
     ),
-    plain("nobody, no memory to be locked (RLIMIT_MEMLOCK 0)", Nobody, &["confine", "--memlock", "0"]),
+    plain("nobody, no memory to be locked (RLIMIT_MEMLOCK 0)", Alone, &["confine", "--memlock", "0"]),
     Situation {
         options: &["--receive-buffer", "16777216", "--ring-pages", "4096"],
         says: &[(Perf, "kernel.perf_event_mlock_kb")],
         ..plain(
             "nobody, no memory to be locked, rings of 16 MiB asked for",
-            Nobody,
+            Alone,
             &["confine", "--memlock", "0"],
+        )
+    },
+    plain("nobody, itself watched over perf", Nobody, WATCHED),
+    Situation {
+        says: &[(Perf, "locked for rings by all programs of this user")],
+        ..plain(
+            "nobody, no memory to be locked, itself watched over perf",
+            Alone,
+            &[
+                "confine",
+                "--memlock",
+                "0",
+                "proc-watch",
+                "run",
+                "--source=perf",
+                "-q",
+                "-o",
+                "/dev/null",
+                "--",
+            ],
         )
     },
     Situation {
@@ -213,7 +237,7 @@ impl Programs {
 
     /// Whether it can be made here, and by whoever this is.
     pub(crate) fn can_be_made(&self, situation: &Situation) -> Result<(), String> {
-        if situation.user == Root && !is_root() {
+        if situation.user != Nobody && !is_root() {
             return Err("it takes root".to_owned());
         }
         let output = self.run(situation, Path::new("true"), &[]);
@@ -257,16 +281,15 @@ impl Programs {
     }
 
     fn run(&self, situation: &Situation, program: &Path, args: &[&str]) -> Output {
-        // A user that nobody else is: what a user may lock in memory is for all of his processes together.
-        let id = 100_000 + std::process::id();
+        let id = if situation.user == Alone { 100_000 + std::process::id() } else { 65534 };
         let nobody =
             ["setpriv".into(), format!("--reuid={id}"), "--regid=65534".into(), "--clear-groups".into()];
-        let user = if situation.user == Nobody && is_root() { &nobody[..] } else { &[] };
+        let user = if situation.user != Root && is_root() { &nobody[..] } else { &[] };
         let mut words: Vec<PathBuf> =
             user.iter().map(PathBuf::from).chain(situation.within.iter().map(PathBuf::from)).collect();
         for word in &mut words {
-            if word == Path::new("confine") {
-                *word = self.path("confine");
+            if ["confine", "proc-watch"].iter().any(|ours| word == Path::new(ours)) {
+                *word = self.dir.path().join(&*word);
             }
         }
         words.push(program.to_owned());

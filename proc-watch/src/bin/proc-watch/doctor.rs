@@ -120,11 +120,11 @@ fn promises(of: &Capabilities) -> [(&'static str, &'static str); 5] {
         ),
         (
             "attach",
-            either(
-                of.attach,
-                "to processes that run already, with all that descend from them",
-                "no: only what is started through proc-watch can be watched",
-            ),
+            match (of.attach, of.whole_machine) {
+                (true, true) => "to any process that runs already, with all that descend from it",
+                (true, false) => "to processes that run already and that this user may look into",
+                (false, _) => "no: only what is started through proc-watch can be watched",
+            },
         ),
         (
             "scope",

@@ -469,7 +469,7 @@ fn not_open(error: OpenError) -> SourceError {
         OpenError::Memory(error) => {
             let advice = match error.raw_os_error() {
                 Some(libc::EPERM) => {
-                    "its rings may not be locked in memory: raise the limit (ulimit -l) or \
+                    "no more memory may be locked for rings by all programs of this user: raise the limit (ulimit -l) or \
                      kernel.perf_event_mlock_kb, or ask for fewer pages"
                 }
                 _ => "please report this",
