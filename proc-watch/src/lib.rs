@@ -41,8 +41,8 @@ pub use error::{AttachError, SpawnError};
 pub use proc_reactor::source::sim;
 pub use proc_reactor::{
     Capabilities, Event, EventKind, ExitStatus, Field, Loss, Member, Metadata, Missing, OpenError,
-    OpenOptions, ParseProcIdError, Probe, ProcId, SourceError, SourceName, Stats, Time, Usable, probe,
-    probe_all, signal_name,
+    OpenOptions, ParseProcIdError, Probe, ProcId, SignalError, SourceError, SourceName, Stats, Time, Usable,
+    probe, probe_all, signal_name,
 };
 pub use stream::Events;
 pub use tokio::process::Command;

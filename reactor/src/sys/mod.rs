@@ -12,4 +12,4 @@ pub(crate) use poll::poll;
 pub use probe::{Probe, Usable, probe, probe_all};
 #[cfg(all(fuzzing, target_os = "linux"))]
 pub(crate) use system::properties;
-pub(crate) use system::{like_this_thread, monotonic, thread_id};
+pub(crate) use system::{Pidfd, has_run, like_this_thread, monotonic, thread_id};
