@@ -6,6 +6,7 @@
 //! that tells its birth ([`reuse`]).
 
 pub mod compare;
+pub mod ends;
 pub mod reuse;
 pub mod seen;
 pub mod sources;

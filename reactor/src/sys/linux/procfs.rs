@@ -90,11 +90,8 @@ fn may_look_into(pid: u32) -> bool {
 pub(super) fn children(pid: u32) -> io::Result<Vec<u32>> {
     let mut children = Vec::new();
     for thread in threads(pid)? {
-        match fs::read(format!("/proc/{pid}/task/{thread}/children")) {
-            Ok(text) => {
-                let pids = text.split(|byte| *byte == b' ').filter_map(|pid| std::str::from_utf8(pid).ok());
-                children.extend(pids.filter_map(|pid| pid.parse::<u32>().ok()));
-            }
+        match children_of_thread(pid, thread) {
+            Ok(pids) => children.extend(pids),
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
             // The thread is gone, or the kernel has no such file.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -114,10 +111,18 @@ pub(super) fn children(pid: u32) -> io::Result<Vec<u32>> {
     Ok(children)
 }
 
-/// Whether the leader of a process is on its way out, and when the process started.
+/// The pids of those that this thread has made and that are not reaped; where some are meanwhile, others may lack.
+pub(super) fn children_of_thread(pid: u32, thread: u32) -> io::Result<Vec<u32>> {
+    let text = fs::read(format!("/proc/{pid}/task/{thread}/children"))?;
+    let pids = text.split(|byte| *byte == b' ').filter_map(|pid| std::str::from_utf8(pid).ok());
+    Ok(pids.filter_map(|pid| pid.parse().ok()).collect())
+}
+
+/// Whether the leader of a process is on its way out, when the process started, and whose child it is.
 pub(super) struct Exiting {
     pub(super) is_exiting: bool,
     pub(super) start: u64,
+    pub(super) parent: u32,
 }
 
 /// `None` if there is no such process, or nothing to be seen of it.
@@ -126,7 +131,7 @@ pub(super) fn exiting(pid: u32) -> Option<Exiting> {
     const PF_EXITING: u32 = 0x4;
     let stat = Stat::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)?;
     let is_exiting = stat.is_dead() || stat.flags & PF_EXITING != 0;
-    Some(Exiting { is_exiting, start: stat.start_monotonic() })
+    Some(Exiting { is_exiting, start: stat.start_monotonic(), parent: stat.parent })
 }
 
 /// Living threads; a dead leader is among them as long as others live, and the caller knows better.
@@ -201,6 +206,18 @@ impl Stat {
         let suspended = syscall::boottime().saturating_sub(syscall::monotonic());
         boot.saturating_sub(suspended)
     }
+}
+
+/// Whether the process has been given a processor since it was made, and with that whether its maker has sent the record of
+/// its birth, which comes before it is woken. True where the kernel does not say.
+pub(crate) fn has_run(pid: u32) -> bool {
+    // Its third number: how often it was given one.
+    let times = |process: &str| -> Option<u64> {
+        let text = fs::read_to_string(format!("/proc/{process}/schedstat")).ok()?;
+        text.split_ascii_whitespace().nth(2)?.parse().ok()
+    };
+    // A kernel that does not count shows 0, also of us.
+    times(&pid.to_string()) != Some(0) || times("self").is_none_or(|times| times == 0)
 }
 
 /// Reads what `pid` runs. Its state comes last and tells whether the rest can be of an exec whose record is not queued
@@ -350,7 +367,10 @@ mod tests {
     fn a_name_with_parentheses_and_spaces() {
         let text = b"42 (a) R (b) 7) S 7 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 3 0 123456 0 0";
         let stat = Stat::parse(text).unwrap();
-        assert_eq!(stat, Stat { state: b'S', parent: 7, threads: 3, start: 123_456, exit_code: None });
+        assert_eq!(
+            stat,
+            Stat { state: b'S', parent: 7, threads: 3, start: 123_456, flags: 4_194_560, exit_code: None }
+        );
     }
 
     #[test]

@@ -47,18 +47,20 @@ impl Perf {
             self.end_now(pid, self.read_to, &mut ready);
             self.ready = ready;
         }
+        let nobody = || io::Error::from_raw_os_error(libc::ESRCH);
         // While this is open and the process has not been reaped, the id is its own.
         let pidfd = Pidfd::open(pid).map_err(|error| match error.raw_os_error() {
-            // It is a thread's id by now.
-            Some(libc::EINVAL | libc::ENOENT) => io::Error::from_raw_os_error(libc::ESRCH),
+            // The id of a thread.
+            Some(libc::ENOENT | libc::EINVAL) => nobody(),
             _ => error,
         })?;
         self.follow_threads(pid)?;
-        let living = procfs::look(pid)?.filter(|living| !living.is_zombie());
-        let living = living.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
+        let living = procfs::look(pid)?;
         if pidfd.is_ended()? == Ended::Reaped {
-            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            return Err(nobody());
         }
+        // Of a zombie there is nothing to follow, and what there is to know is in the process list.
+        let Some(living) = living.filter(|living| !living.is_zombie()) else { return Ok(()) };
         drop(pidfd);
         self.enter(&living);
         // A thread that was being made when its maker was followed may leave without a record.
