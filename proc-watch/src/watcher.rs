@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use proc_reactor::{
-    Capabilities, OpenOptions, Reactor, Reader, SourceError, SourceName, Stats, TreeOptions, WitnessReport,
+    Capabilities, OpenOptions, ProcId, Reactor, Reader, SignalError, SourceError, SourceName, Stats,
+    TreeOptions, WitnessReport,
 };
 
 use crate::command::{Child, Spawn};
@@ -180,6 +181,17 @@ impl Watcher {
         let events = Events::new(Arc::clone(&self.inner), reader);
         self.inner.drivers.begin(&self.inner.reactor);
         events
+    }
+
+    /// Sends a signal to this process and to no other, whoever has its pid by now: [`Reactor::signal`].
+    ///
+    /// Works for every process that its streams have told of and that has not ended, whether the stream is still there or
+    /// not. Takes a turn; blocks for up to 3 ms where the process was born a moment ago.
+    ///
+    /// # Errors
+    /// It has ended, or may not be signalled, or [it cannot be said for certain who it is](SignalError).
+    pub fn signal(&self, id: ProcId, signal: i32) -> Result<(), SignalError> {
+        self.inner.reactor.signal(id, signal)
     }
 
     /// What its streams can promise.

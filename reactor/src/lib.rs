@@ -69,7 +69,7 @@ mod sync;
 mod sys;
 mod wait;
 
-pub use error::{AttachError, ChangeError, QueueError, SourceError};
+pub use error::{AttachError, ChangeError, QueueError, SignalError, SourceError};
 pub use event::{Change, Event, EventKind, Member, Stamped, Time};
 pub use ident::{ParseProcIdError, ProcId};
 pub use interest::{Interest, Notice, NoticeKind, Registration};

@@ -9,7 +9,7 @@ mod witness;
 
 use std::fmt;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 pub use spawner::Spawner;
 pub use witness::{Disagreement, Told, WitnessReport, Witnesses};
@@ -177,6 +177,15 @@ pub trait Source: Send + fmt::Debug {
     /// Whether nothing is left of a process, no zombie either: the record of its end is queued then, or on its way.
     fn is_gone(&mut self, pid: u32) -> bool {
         matches!(self.look(pid), Ok(None))
+    }
+
+    /// A descriptor of the process that has this pid now (pidfd_open(2)), for a source whose pids are this system's.
+    ///
+    /// # Errors
+    /// `Unsupported`, or what the system says.
+    fn pidfd(&mut self, pid: u32) -> io::Result<OwnedFd> {
+        let _ = pid;
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Reads what a process runs. May be that of a later exec or a later process: the caller drains once more, and

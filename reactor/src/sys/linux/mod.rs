@@ -12,11 +12,15 @@ mod message;
 mod netlink;
 mod perf;
 mod pidfd;
+#[cfg(test)]
+mod pidfd_tests;
 mod procfs;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
 mod syscall;
 
+pub(crate) use pidfd::Pidfd;
+pub(crate) use procfs::has_run;
 pub(crate) use syscall::{like_this_thread, monotonic, thread_id};
 
 use super::open::{OpenOptions, SourceName};
