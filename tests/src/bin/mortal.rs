@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 use std::ffi::c_int;
 use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
 
 use tests::ends::{CORE, is_as_planned, planned};
 
@@ -121,13 +122,13 @@ fn wait_until_none_is_left() {
 fn orphan(count: usize) {
     let mut truth = Vec::new();
     for number in 0..count {
-        let (mut reading, writing) = io::pipe().expect("a pipe");
+        let (mut reading, writing) = UnixStream::pair().expect("a pair of sockets");
         let status = planned(number) & !CORE;
         // SAFETY: there is no other thread that could hold a lock.
         let between = unsafe { libc::fork() };
         if between == 0 {
             drop(reading);
-            let (mut until, held) = io::pipe().expect("a pipe");
+            let (mut until, held) = UnixStream::pair().expect("a pair of sockets");
             // SAFETY: as above.
             let child = unsafe { libc::fork() };
             if child == 0 {
@@ -136,7 +137,7 @@ fn orphan(count: usize) {
                 let _ = until.read(&mut [0]);
                 end(status);
             }
-            (&writing).write_all(&child.to_ne_bytes()).expect("a pipe that is read");
+            (&writing).write_all(&child.to_ne_bytes()).expect("somebody who reads it");
             end(0);
         }
         drop(writing);
