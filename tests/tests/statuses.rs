@@ -191,6 +191,28 @@ fn k10_we_reap_nobody() {
     });
 }
 
+/// Trap 6: perf writes that a process exits while it still gives its memory back, long before it can be waited for; cn_proc sends it
+/// after. Whatever the source, an end that is told is one that can be waited for.
+#[test]
+fn trap_6_an_end_that_is_told_can_be_waited_for() {
+    over_each_source(Known::All, |source| {
+        let (reactor, dir) = (reactor(source.name), directory());
+        let (mut truth, mut ends) = (Vec::new(), Ends::default());
+        for number in 0..20 {
+            let mut command = mortal(number, &dir);
+            if number % 2 == 0 {
+                command = Command::new(MORTAL);
+                command.args(["bulk", &planned(number).to_string()]);
+            }
+            let (mut reader, mut child) = spawn(&reactor, command);
+            read(&reactor, &mut reader, &mut ends);
+            let status = child.try_wait().expect("nobody else waits for it").expect("its end was told");
+            truth.push((child.id(), check_waited(number, Ok(status))));
+        }
+        (truth, ends)
+    });
+}
+
 fn truth_of(truth: &[(u32, i32)], pid: u32) -> usize {
     truth.iter().filter(|(known, _)| *known == pid).count()
 }

@@ -1,6 +1,6 @@
 //! Processes that end as they are told.
 //!
-//! `mortal end STATUS` ends with this wait status. `mortal linger` ends with its input.
+//! `mortal end STATUS` ends with this wait status, `mortal bulk STATUS` with much memory to be given back. `mortal linger` ends with its input.
 //! `mortal reap COUNT`, `mortal ignore COUNT` and `mortal orphan COUNT` make that many children that end as
 //! [`tests::ends::planned`] says, and write down what they know of it, a line each: `PID STATUS`. The first reaps them as fast as
 //! it can, and fails if a status is lost or wrong; the second has the kernel reap them; those of the third lose their parent
@@ -16,17 +16,27 @@ use tests::ends::{CORE, is_as_planned, planned};
 
 /// Children that live at the same time.
 const AT_ONCE: usize = 16;
+/// Takes the kernel milliseconds to give back.
+const BULK: usize = 48 << 20;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["end", status] => end(number(status)),
+        ["bulk", status] => {
+            // Written to, so that it is there.
+            let bulk = std::hint::black_box(vec![1_u8; BULK]);
+            std::mem::forget(bulk);
+            end(number(status));
+        }
         ["linger"] => drop(io::stdin().read(&mut [0])),
         ["reap", count] => reap(number(count)),
         ["ignore", count] => ignore(number(count)),
         ["orphan", count] => orphan(number(count)),
-        _ => panic!("usage: mortal end STATUS | linger | reap COUNT | ignore COUNT | orphan COUNT"),
+        _ => panic!(
+            "usage: mortal end STATUS | bulk STATUS | linger | reap COUNT | ignore COUNT | orphan COUNT"
+        ),
     }
 }
 
