@@ -40,9 +40,9 @@ pub use error::{AttachError, SpawnError};
 #[cfg(feature = "sim")]
 pub use proc_reactor::source::sim;
 pub use proc_reactor::{
-    Capabilities, Event, EventKind, ExitStatus, Field, Loss, Member, Metadata, Missing, OpenError,
-    OpenOptions, ParseProcIdError, Probe, ProcId, SignalError, SourceError, SourceName, Stats, Time, Usable,
-    probe, probe_all, signal_name,
+    Capabilities, Disagreement, Event, EventKind, ExitStatus, Field, Loss, Member, Metadata, Missing,
+    OpenError, OpenOptions, ParseProcIdError, Probe, ProcId, SignalError, SourceError, SourceName, Stats,
+    Time, Told, Usable, WitnessReport, probe, probe_all, signal_name,
 };
 pub use stream::Events;
 pub use tokio::process::Command;

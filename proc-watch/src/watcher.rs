@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proc_reactor::{
     Capabilities, OpenOptions, ProcId, Reactor, Reader, SignalError, SourceError, SourceName, Stats,
-    TreeOptions,
+    TreeOptions, WitnessReport,
 };
 
 use crate::command::{Child, Spawn};
@@ -202,6 +202,12 @@ impl Watcher {
     /// The name of its source.
     pub fn source_name(&self) -> &'static str {
         self.inner.reactor.source_name()
+    }
+
+    /// What holding its source's two witnesses against each other has come to, with all that is queued by now;
+    /// `None` unless the source is [`SourceName::Both`].
+    pub fn witnesses(&self) -> Option<WitnessReport> {
+        self.inner.reactor.witnesses()
     }
 
     /// Sizes of its tables, for leak checks: with all streams dropped or ended and read, nothing is tracked.

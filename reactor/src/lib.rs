@@ -79,6 +79,6 @@ pub use queue::{Queue, QueueOptions, QueueStats, QueueWaiter};
 pub use reactor::guard::Guard;
 pub use reactor::handle::{Reactor, Spawning, Stats, TreeOptions, Turned};
 pub use reactor::registration::{Reader, Readiness};
-pub use source::{Capabilities, Loss, Source};
+pub use source::{Capabilities, Disagreement, Loss, Source, Told, WitnessReport};
 pub use status::{ExitStatus, signal_name};
 pub use sys::{OpenError, OpenOptions, Probe, SourceName, Usable, open, probe, probe_all};

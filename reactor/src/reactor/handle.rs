@@ -16,7 +16,7 @@ use crate::reactor::registration::Reader;
 use crate::reactor::state::State;
 use crate::reactor::turn::{Turn, wake};
 use crate::source::Living;
-use crate::source::{Capabilities, Source, Spawner};
+use crate::source::{Capabilities, Source, Spawner, WitnessReport};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 use crate::wait::{Bell, Lead};
 use crate::{Event, EventKind, ExitStatus, ProcId, sys};
@@ -366,6 +366,15 @@ impl Reactor {
     /// The name of its source.
     pub fn source_name(&self) -> &'static str {
         self.shared.name
+    }
+
+    /// Takes in all that is queued, and says what holding the source's two witnesses against each other has come to
+    /// ([`SourceName::Both`](crate::SourceName::Both)); `None` over any other source.
+    pub fn witnesses(&self) -> Option<WitnessReport> {
+        self.shared.with_turn(|turn| {
+            turn.catch_up(&self.shared);
+            turn.source.witnesses()
+        })
     }
 
     /// Sizes of its tables.

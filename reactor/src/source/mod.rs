@@ -5,12 +5,14 @@ pub(crate) mod order;
 #[cfg(any(feature = "sim", test))]
 pub mod sim;
 mod spawner;
+mod witness;
 
 use std::fmt;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 pub use spawner::Spawner;
+pub use witness::{Disagreement, Told, WitnessReport, Witnesses};
 
 use crate::error::SourceError;
 use crate::event::Stamped;
@@ -197,4 +199,9 @@ pub trait Source: Send + fmt::Debug {
 
     /// Now, in nanoseconds of the monotonic clock.
     fn now(&self) -> u64;
+
+    /// What holding it against another source has come to, for one that is held against another ([`Witnesses`]).
+    fn witnesses(&mut self) -> Option<WitnessReport> {
+        None
+    }
 }

@@ -25,12 +25,34 @@ pub(crate) use syscall::{like_this_thread, monotonic, thread_id};
 
 use super::open::{OpenOptions, SourceName};
 use crate::error::SourceError;
-use crate::source::Source;
+use crate::source::{Source, Witnesses};
 
 pub(super) fn open(name: SourceName, options: &OpenOptions) -> Result<Box<dyn Source>, SourceError> {
     match name {
         SourceName::CnProc => Ok(Box::new(cn_proc::CnProc::open(options)?)),
         SourceName::Perf => Ok(Box::new(perf::Perf::open(options)?)),
-        SourceName::Both => Err(SourceError::Unsupported { source_name: name.as_str() }),
+        SourceName::Both => Ok(Box::new(both(options)?)),
     }
+}
+
+/// The process connector, which has the statuses and the whole machine, held against perf events, which no loss of a socket's
+/// touches.
+fn both(options: &OpenOptions) -> Result<Witnesses<cn_proc::CnProc, perf::Perf>, SourceError> {
+    let of_both = |name: SourceName| {
+        move |error: SourceError| error.of_a_part(SourceName::Both.as_str(), name.as_str())
+    };
+    let first = cn_proc::CnProc::open(options).map_err(of_both(SourceName::CnProc))?;
+    let second = perf::Perf::open(options).map_err(of_both(SourceName::Perf))?;
+    let joined = epoll::Epoll::new().and_then(|epoll| {
+        epoll.add(first.fd(), 0)?;
+        epoll.add(second.fd(), 1)?;
+        Ok(epoll.into())
+    });
+    let joined = joined.map_err(|error| SourceError::Call {
+        source_name: SourceName::Both.as_str(),
+        call: "epoll",
+        error,
+        advice: "raise the limit of open files (ulimit -n)",
+    })?;
+    Ok(Witnesses::new(first, second, joined))
 }
