@@ -143,7 +143,7 @@ impl<A: Source, B: Source> Source for Witnesses<A, B> {
 
     fn details(&self) -> Vec<(&'static str, String)> {
         let mut details = self.first.details();
-        details.extend(self.second.details());
+        details.extend(self.second.iter().flat_map(Source::details));
         details
     }
 
