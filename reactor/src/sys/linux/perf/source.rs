@@ -85,6 +85,8 @@ pub(in super::super) struct Perf {
     /// A process or a thread with events of its own has ended.
     pub(super) some_ended: bool,
     pub(super) me: u32,
+    /// Orphans come to this program, to be reaped here.
+    pub(super) reaps_orphans: bool,
 }
 
 /// Makes the descriptor readable until the next drain.
@@ -137,6 +139,9 @@ impl Perf {
             epoll.add(ring.as_fd(), RINGS).map_err(&out_of_files)?;
         }
         epoll.add(bell.fd.as_fd(), BELL).map_err(&out_of_files)?;
+        if options.subreaper {
+            syscall::adopt_orphans().map_err(failed("prctl(PR_SET_CHILD_SUBREAPER)", ""))?;
+        }
         let budget = options.pidfds.unwrap_or_else(|| syscall::open_files_limit() / 4);
         tracing::debug!(pages, budget, "perf events are open");
         Ok(Self {
@@ -164,6 +169,7 @@ impl Perf {
             awaited: 0,
             some_ended: false,
             me: std::process::id(),
+            reaps_orphans: options.subreaper,
         })
     }
 
