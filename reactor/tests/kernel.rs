@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use proc_reactor::{
-    Event, EventKind, ExitStatus, OpenOptions, Reactor, Reader, Readiness, TreeOptions, Turned, open,
+    Event, EventKind, ExitStatus, OpenOptions, Reactor, Reader, Readiness, SourceName, TreeOptions, Turned,
+    open,
 };
 
 fn reactor(receive_buffer: Option<usize>) -> Option<Reactor> {
@@ -151,13 +152,15 @@ fn k8_a_sleeping_reader_is_told_what_it_lost_and_gets_the_tree_back() {
 #[test]
 #[ignore = "a part of `refused_in_other_namespaces`"]
 fn open_and_tell() {
-    match open(&OpenOptions::default()) {
+    let mut options = OpenOptions::default();
+    options.source = Some(SourceName::CnProc);
+    match open(&options) {
         Ok(source) => println!("usable: {}", source.name()),
         Err(error) => println!("refused: {error}"),
     }
 }
 
-/// A program in another pid, user or network namespace is told why, and never left waiting.
+/// Of the process connector a program in another pid, user or network namespace is told why not, and never left waiting.
 #[test]
 fn refused_in_other_namespaces() {
     if reactor(None).is_none() {

@@ -141,6 +141,12 @@ impl<A: Source, B: Source> Source for Witnesses<A, B> {
         self.first.capabilities()
     }
 
+    fn details(&self) -> Vec<(&'static str, String)> {
+        let mut details = self.first.details();
+        details.extend(self.second.iter().flat_map(Source::details));
+        details
+    }
+
     fn fd(&self) -> BorrowedFd<'_> {
         self.joined.as_fd()
     }
