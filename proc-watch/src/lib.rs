@@ -40,8 +40,9 @@ pub use error::{AttachError, SpawnError};
 #[cfg(feature = "sim")]
 pub use proc_reactor::source::sim;
 pub use proc_reactor::{
-    Capabilities, Event, EventKind, ExitStatus, Field, Loss, Member, Metadata, Missing, OpenError,
-    ParseProcIdError, ProcId, SourceError, SourceName, Stats, Time, signal_name,
+    Capabilities, Disagreement, Event, EventKind, ExitStatus, Field, Loss, Member, Metadata, Missing,
+    OpenError, ParseProcIdError, ProcId, SignalError, SourceError, SourceName, Stats, Time, Told,
+    WitnessReport, signal_name,
 };
 pub use stream::Events;
 pub use tokio::process::Command;

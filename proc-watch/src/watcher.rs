@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use proc_reactor::{Capabilities, OpenOptions, Reactor, Reader, SourceError, SourceName, Stats, TreeOptions};
+use proc_reactor::{
+    Capabilities, OpenOptions, ProcId, Reactor, Reader, SignalError, SourceError, SourceName, Stats,
+    TreeOptions, WitnessReport,
+};
 
 use crate::command::{Child, Spawn};
 use crate::driver::Drivers;
@@ -180,6 +183,17 @@ impl Watcher {
         events
     }
 
+    /// Sends a signal to this process and to no other, whoever has its pid by now: [`Reactor::signal`].
+    ///
+    /// Works for every process that its streams have told of and that has not ended, whether the stream is still there or
+    /// not. Takes a turn; blocks for up to 3 ms where the process was born a moment ago.
+    ///
+    /// # Errors
+    /// It has ended, or may not be signalled, or [it cannot be said for certain who it is](SignalError).
+    pub fn signal(&self, id: ProcId, signal: i32) -> Result<(), SignalError> {
+        self.inner.reactor.signal(id, signal)
+    }
+
     /// What its streams can promise.
     pub fn capabilities(&self) -> Capabilities {
         self.inner.reactor.capabilities()
@@ -188,6 +202,12 @@ impl Watcher {
     /// The name of its source.
     pub fn source_name(&self) -> &'static str {
         self.inner.reactor.source_name()
+    }
+
+    /// What holding its source's two witnesses against each other has come to, with all that is queued by now;
+    /// `None` unless the source is [`SourceName::Both`].
+    pub fn witnesses(&self) -> Option<WitnessReport> {
+        self.inner.reactor.witnesses()
     }
 
     /// Sizes of its tables, for leak checks: with all streams dropped or ended and read, nothing is tracked.

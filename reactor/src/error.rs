@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::Kevent;
+use crate::{Kevent, ProcId};
 
 /// Why a source cannot be used here, or stopped working.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +64,54 @@ pub enum AttachError {
     #[error("the process list could not be read: {0}; is /proc mounted?")]
     Census(#[source] io::Error),
     /// The source failed.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+}
+
+/// Why a process was not signalled, or why there is no descriptor of it to be had. No other process was signalled either.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignalError {
+    /// It has ended, as a zombie too, or was never known to this reactor.
+    #[error("process {id} has ended")]
+    Gone {
+        /// Who was meant.
+        id: ProcId,
+    },
+    /// Just now it cannot be told from another that may have got its pid. It passes.
+    #[error(
+        "process {id} cannot be told from another that may have its pid (it has not begun to run, or records were lost and \
+         the process list cannot be read); try again"
+    )]
+    Unsettled {
+        /// Who was meant.
+        id: ProcId,
+    },
+    /// The system does not permit it (EPERM): it is another user's, or runs a program with more privileges.
+    #[error("signal {signal} to process {id} is not permitted: {error}")]
+    Denied {
+        /// Who was meant.
+        id: ProcId,
+        /// The signal.
+        signal: i32,
+        /// What the system said.
+        #[source]
+        error: io::Error,
+    },
+    /// EINVAL.
+    #[error("there is no signal {signal}")]
+    NoSuchSignal {
+        /// What was given.
+        signal: i32,
+    },
+    /// There are no descriptors of processes here: another system, a kernel before 5.3, a filter of system calls, or a
+    /// source whose processes are not this system's.
+    #[error("descriptors of processes are not to be had here: {0}")]
+    Unsupported(#[source] io::Error),
+    /// EMFILE, ENFILE, ENOMEM.
+    #[error("no descriptor for a process: {0}; raise the limit of open files (ulimit -n)")]
+    Descriptors(#[source] io::Error),
+    /// The source has failed: nobody can say any more who lives.
     #[error(transparent)]
     Source(#[from] SourceError),
 }

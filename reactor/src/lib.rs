@@ -69,7 +69,7 @@ mod sync;
 mod sys;
 mod wait;
 
-pub use error::{AttachError, ChangeError, QueueError, SourceError};
+pub use error::{AttachError, ChangeError, QueueError, SignalError, SourceError};
 pub use event::{Change, Event, EventKind, Member, Stamped, Time};
 pub use ident::{ParseProcIdError, ProcId};
 pub use interest::{Interest, Notice, NoticeKind, Registration};
@@ -79,6 +79,6 @@ pub use queue::{Queue, QueueOptions, QueueStats, QueueWaiter};
 pub use reactor::guard::Guard;
 pub use reactor::handle::{Reactor, Spawning, Stats, TreeOptions, Turned};
 pub use reactor::registration::{Reader, Readiness};
-pub use source::{Capabilities, Loss, Source};
+pub use source::{Capabilities, Disagreement, Loss, Source, Told, WitnessReport};
 pub use status::{ExitStatus, signal_name};
 pub use sys::{OpenError, OpenOptions, SourceName, open};

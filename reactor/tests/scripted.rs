@@ -7,7 +7,7 @@ use proc_reactor::source::Living;
 use proc_reactor::source::sim::{Script, scripted};
 use proc_reactor::{
     AttachError, Change, Event, EventKind, ExitStatus, Metadata, Missing, ProcId, Reactor, Reader, Readiness,
-    TreeOptions, Turned,
+    SignalError, TreeOptions, Turned,
 };
 
 /// The process that the tests attach to.
@@ -530,4 +530,20 @@ fn a_child_whose_birth_was_lost_is_found_or_gone() {
 fn thread_id() -> u32 {
     let link = std::fs::read_link("/proc/thread-self").expect("/proc is mounted");
     link.file_name().and_then(|name| name.to_str()?.parse().ok()).expect("PID/task/TID")
+}
+
+/// Its pids are made up: no process of this system is meant by them.
+#[test]
+fn a_scripted_process_cannot_be_signalled() {
+    let (reactor, script) = reactor();
+    script.list(living(std::process::id(), ROOT, &[std::process::id()]));
+    script.fork(ROOT, std::process::id());
+    let reader = attach(&reactor, std::process::id());
+    let refused = reactor.signal(reader.id(), 0);
+    assert!(matches!(refused, Err(SignalError::Unsupported(_))), "{refused:?}");
+    assert!(matches!(reactor.pidfd(reader.id()), Err(SignalError::Unsupported(_))));
+    script.fail("broken");
+    while reactor.turn() == Turned::More {}
+    let refused = reactor.signal(reader.id(), 0);
+    assert!(matches!(refused, Err(SignalError::Source(_))), "nobody knows any more who lives: {refused:?}");
 }

@@ -28,11 +28,11 @@ impl Turn {
         log_limit: usize,
     ) -> Result<RootKey, AttachError> {
         self.settle(shared);
+        let pids = self.source.attach_tree(pid).map_err(|error| match error.raw_os_error() {
+            Some(libc::ESRCH) => AttachError::NoSuchProcess { pid },
+            _ => AttachError::Denied { pid, error },
+        })?;
         if !shared.whole_machine() {
-            let pids = self.source.attach_tree(pid).map_err(|error| match error.raw_os_error() {
-                Some(libc::ESRCH) => AttachError::NoSuchProcess { pid },
-                _ => AttachError::Denied { pid, error },
-            })?;
             self.enter(shared, &pids).map_err(|error| match error {
                 PopulateError::Census(error) => AttachError::Census(error),
                 PopulateError::Source(error) => AttachError::Source(error),

@@ -4,21 +4,22 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::error::{AttachError, SourceError};
+use crate::error::{AttachError, SignalError, SourceError};
 use crate::process::table::Origin;
 use crate::process::threads::Threads;
 use crate::process::track::RootKey;
 use crate::reactor::attach::follow_tree;
+use crate::reactor::attest;
 use crate::reactor::baton::Baton;
 use crate::reactor::reconcile::PopulateError;
 use crate::reactor::registration::Reader;
 use crate::reactor::state::State;
 use crate::reactor::turn::{Turn, wake};
 use crate::source::Living;
-use crate::source::{Capabilities, Source, Spawner};
+use crate::source::{Capabilities, Source, Spawner, WitnessReport};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 use crate::wait::{Bell, Lead};
-use crate::{Event, EventKind, ExitStatus, sys};
+use crate::{Event, EventKind, ExitStatus, ProcId, sys};
 
 /// Follows processes through one [`Source`].
 ///
@@ -327,6 +328,33 @@ impl Reactor {
         })
     }
 
+    /// Sends a signal to this process and to no other, whoever has its pid by now. Signal 0 sends none, and tells whether
+    /// one could be sent.
+    ///
+    /// Takes in what is queued, and so may find out that the process has ended. Where it was born a moment ago it may
+    /// block for up to 3 ms. A process that ends at the same time may not see the signal.
+    ///
+    /// # Errors
+    /// It has ended, or may not be signalled, or [it cannot be said for certain who it is](SignalError).
+    pub fn signal(&self, id: ProcId, signal: i32) -> Result<(), SignalError> {
+        attest::signal(&self.attested(id)?, id, signal)
+    }
+
+    /// A descriptor of this process and of no other (a pidfd, close-on-exec): it polls readable when the process has ended, and
+    /// is good for `waitid`, `pidfd_send_signal` and `setns`.
+    ///
+    /// # Errors
+    /// As for [`signal`](Self::signal).
+    pub fn pidfd(&self, id: ProcId) -> Result<OwnedFd, SignalError> {
+        self.attested(id).map(OwnedFd::from)
+    }
+
+    fn attested(&self, id: ProcId) -> Result<sys::Pidfd, SignalError> {
+        let shared = &self.shared;
+        shared.failure()?;
+        shared.with_turn(|turn| turn.attest(shared, id))
+    }
+
     /// What streams over this reactor's source can promise.
     pub fn capabilities(&self) -> Capabilities {
         self.shared.capabilities
@@ -335,6 +363,15 @@ impl Reactor {
     /// The name of its source.
     pub fn source_name(&self) -> &'static str {
         self.shared.name
+    }
+
+    /// Takes in all that is queued, and says what holding the source's two witnesses against each other has come to
+    /// ([`SourceName::Both`](crate::SourceName::Both)); `None` over any other source.
+    pub fn witnesses(&self) -> Option<WitnessReport> {
+        self.shared.with_turn(|turn| {
+            turn.catch_up(&self.shared);
+            turn.source.witnesses()
+        })
     }
 
     /// Sizes of its tables.

@@ -5,6 +5,9 @@
 //! lock there is no system call, no waker, no tracing and nothing of the caller's.
 
 pub(crate) mod attach;
+pub(crate) mod attest;
+#[cfg(test)]
+mod attest_tests;
 pub(crate) mod baton;
 pub(crate) mod guard;
 pub(crate) mod handle;

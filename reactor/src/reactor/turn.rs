@@ -17,8 +17,8 @@ use crate::{EventKind, ExitStatus};
 /// Records taken from the source at once: the state lock is held for one batch.
 const BATCH: usize = 1024;
 /// How long a turn waits for programs to begin that are to be read: these, and what lies between by doubling.
-const FIRST_PAUSE: Duration = Duration::from_micros(50);
-const LAST_PAUSE: Duration = Duration::from_micros(1_600);
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_micros(50);
+pub(crate) const LAST_PAUSE: Duration = Duration::from_micros(1_600);
 /// Batches of one turn, so that a task that drives comes back to its runtime.
 const ROUNDS: usize = 16;
 

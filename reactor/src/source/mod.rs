@@ -5,12 +5,14 @@ pub(crate) mod order;
 #[cfg(any(feature = "sim", test))]
 pub mod sim;
 mod spawner;
+mod witness;
 
 use std::fmt;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 pub use spawner::Spawner;
+pub use witness::{Disagreement, Told, WitnessReport, Witnesses};
 
 use crate::error::SourceError;
 use crate::event::Stamped;
@@ -177,10 +179,24 @@ pub trait Source: Send + fmt::Debug {
         matches!(self.look(pid), Ok(None))
     }
 
+    /// A descriptor of the process that has this pid now (pidfd_open(2)), for a source whose pids are this system's.
+    ///
+    /// # Errors
+    /// `Unsupported`, or what the system says.
+    fn pidfd(&mut self, pid: u32) -> io::Result<OwnedFd> {
+        let _ = pid;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Reads what a process runs. May be that of a later exec or a later process: the caller drains once more, and
     /// believes what is [`settled`](Reading::settled) and not contradicted by what was queued.
     fn inspect(&mut self, pid: u32) -> Reading;
 
     /// Now, in nanoseconds of the monotonic clock.
     fn now(&self) -> u64;
+
+    /// What holding it against another source has come to, for one that is held against another ([`Witnesses`]).
+    fn witnesses(&mut self) -> Option<WitnessReport> {
+        None
+    }
 }

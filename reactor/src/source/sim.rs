@@ -143,6 +143,12 @@ impl Script {
         self
     }
 
+    /// Lets time pass, in nanoseconds.
+    pub fn wait(&self, time: u64) -> &Self {
+        self.shared.lock().time += time;
+        self
+    }
+
     /// The source breaks, once what is queued has been drained.
     pub fn fail(&self, reason: &'static str) -> &Self {
         let mut shared = self.shared.lock();

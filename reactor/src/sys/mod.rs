@@ -10,4 +10,4 @@ pub use open::{OpenError, OpenOptions, SourceName, open};
 pub(crate) use poll::poll;
 #[cfg(all(fuzzing, target_os = "linux"))]
 pub(crate) use system::properties;
-pub(crate) use system::{like_this_thread, monotonic, thread_id};
+pub(crate) use system::{Pidfd, has_run, like_this_thread, monotonic, thread_id};

@@ -1,5 +1,7 @@
 //! For systems without a backend: compiles anywhere, and says that there is none.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 use std::time::Instant;
 
@@ -9,6 +11,34 @@ use crate::source::Source;
 
 pub(super) fn open(name: SourceName, _options: &OpenOptions) -> Result<Box<dyn Source>, SourceError> {
     Err(SourceError::Unsupported { source_name: name.as_str() })
+}
+
+/// There are none: no value of it can be.
+#[derive(Debug)]
+pub(crate) enum Pidfd {}
+
+impl Pidfd {
+    pub(crate) fn of(_fd: OwnedFd) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn lives(&self) -> io::Result<bool> {
+        match *self {}
+    }
+
+    pub(crate) fn send_signal(&self, _signal: i32) -> io::Result<()> {
+        match *self {}
+    }
+}
+
+impl From<Pidfd> for OwnedFd {
+    fn from(pidfd: Pidfd) -> Self {
+        match pidfd {}
+    }
+}
+
+pub(crate) fn has_run(_pid: u32) -> bool {
+    true
 }
 
 pub(crate) fn thread_id() -> u32 {

@@ -2,8 +2,9 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
-use proc_watch::{Event, EventKind, ExitStatus, Member, Metadata, ProcId};
+use proc_watch::{Event, EventKind, ExitStatus, Member, Metadata, ProcId, Told, WitnessReport};
 use serde::{Serialize, Serializer};
 
 /// Raised when a key changes its meaning or goes; not when one is added.
@@ -139,9 +140,79 @@ impl<'a> Line<'a> {
     }
 }
 
+/// What two witnesses agreed on.
+#[derive(Serialize)]
+struct Witnesses<'a> {
+    v: u32,
+    t: u64,
+    id: Id,
+    pid: u32,
+    event: &'static str,
+    ppid: Option<u32>,
+    agreed: u64,
+    processes: u64,
+    open: usize,
+    exempt: u64,
+    lost_by_second: u64,
+    disagreed: u64,
+    disagreements: Vec<Differing>,
+    error: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Differing {
+    pid: u32,
+    first: Facts,
+    second: Facts,
+}
+
+#[derive(Serialize)]
+struct Facts {
+    births: u32,
+    execs: u32,
+    ends: u32,
+}
+
+impl From<Told> for Facts {
+    fn from(Told { births, execs, ends }: Told) -> Self {
+        Self { births, execs, ends }
+    }
+}
+
+/// Appends what two witnesses agreed on, as the last line: about the command, at the time of the last event.
+pub(crate) fn write_witnesses(report: &WitnessReport, id: ProcId, last: Duration, out: &mut Vec<u8>) {
+    let differing = report.disagreements.iter().map(|one| Differing {
+        pid: one.pid,
+        first: one.first.into(),
+        second: one.second.into(),
+    });
+    let line = Witnesses {
+        v: VERSION,
+        t: nanoseconds(last),
+        id: Id(id),
+        pid: id.pid(),
+        event: "witnesses",
+        ppid: None,
+        agreed: report.agreed,
+        processes: report.processes,
+        open: report.open,
+        exempt: report.exempt,
+        lost_by_second: report.lost_by_second,
+        disagreed: report.disagreed(),
+        disagreements: differing.collect(),
+        error: report.silent.as_deref(),
+    };
+    serde_json::to_writer(&mut *out, &line).expect("text keys, and a Vec takes everything");
+    out.push(b'\n');
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).expect("the clock counts in 64 bits")
+}
+
 /// Appends an event and the end of its line.
 pub(crate) fn write(event: &Event, out: &mut Vec<u8>) {
-    let t = u64::try_from(event.time.monotonic().as_nanos()).expect("the clock counts in 64 bits");
+    let t = nanoseconds(event.time.monotonic());
     let (id, pid, ppid) = (Some(Id(event.id)), event.id.pid(), event.parent.map(ProcId::pid));
     let line = Line { v: VERSION, t, id, pid, ppid, ..Line::new(&event.kind) };
     serde_json::to_writer(&mut *out, &line).expect("text keys, and a Vec takes everything");

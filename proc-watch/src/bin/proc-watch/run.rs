@@ -5,9 +5,9 @@ use std::future::pending;
 use std::io::{self, Write as _};
 use std::pin::pin;
 
-use proc_watch::{Child, Command, Event, Events, ExitStatus, Watcher};
+use proc_watch::{Child, Command, Event, Events, ExitStatus, Watcher, WitnessReport};
 use tokio::runtime;
-use tokio::time::{Duration, Instant, sleep_until};
+use tokio::time::{Duration, Instant, sleep, sleep_until};
 
 use crate::args::{self, Format, Wait};
 use crate::handover::let_go_of_input_and_output;
@@ -23,6 +23,9 @@ use crate::usage::Usage;
 
 /// How long nothing is said of what is waited for when the command has ended.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long is waited for what one witness has told and the other not, and between two looks.
+const LATENESS: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(10);
 /// Events that are written between two looks at signals and at the child.
 const BATCH: usize = 256;
 
@@ -50,7 +53,8 @@ pub(crate) fn run(asked: &args::Run) -> Result<u8, Refusal> {
         }
         let mut watch = Watch::new(asked, child, &events, output);
         watch.follow(events, &listener).await;
-        Ok(watch.end(before))
+        let witnesses = witnesses(&watcher).await;
+        Ok(watch.end(before, witnesses.as_ref()))
     })
 }
 
@@ -63,6 +67,18 @@ fn watcher(asked: &args::Run) -> Result<Watcher, proc_watch::WatcherError> {
         builder = builder.receive_buffer(bytes);
     }
     builder.build()
+}
+
+/// What two witnesses have agreed on, once neither has anything to tell that the other has told.
+async fn witnesses(watcher: &Watcher) -> Option<WitnessReport> {
+    let until = Instant::now() + LATENESS;
+    loop {
+        let report = watcher.witnesses()?;
+        if report.open == 0 || Instant::now() >= until {
+            return Some(report);
+        }
+        sleep(LOOK).await;
+    }
 }
 
 fn spawn(asked: &args::Run, watcher: &Watcher, signals: &Signals) -> Result<(Child, Events), Refusal> {
@@ -230,10 +246,14 @@ impl<'a> Watch<'a> {
     }
 
     /// Writes what is left to write. Returns the exit status to end with.
-    fn end(mut self, before: Option<Usage>) -> u8 {
+    fn end(mut self, before: Option<Usage>, witnesses: Option<&WitnessReport>) -> u8 {
         let status = self.status.expect("it is not over before the command has ended");
+        if let (Some(report), Format::Json) = (witnesses, self.asked.format) {
+            let (root, last) = (self.child.id(), self.tally.last());
+            self.output.append(|lines| json::write_witnesses(report, root, last, lines));
+        }
         if !self.asked.no_summary {
-            self.summary(status, before);
+            self.summary(status, before, witnesses);
         }
         self.output.flush();
         match status {
@@ -242,7 +262,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn summary(&mut self, status: ExitStatus, before: Option<Usage>) {
+    fn summary(&mut self, status: ExitStatus, before: Option<Usage>, witnesses: Option<&WitnessReport>) {
         let now = Usage::of_children().ok();
         // What JSON goes into holds nothing else.
         let aside = self.asked.format == Format::Json;
@@ -256,6 +276,7 @@ impl<'a> Watch<'a> {
             tally: &self.tally,
             usage: now.zip(before).map(|(now, before)| now.since(before)),
             metadata: !self.asked.no_metadata,
+            witnesses,
             styles: &styles,
         };
         let text = summary.to_string();

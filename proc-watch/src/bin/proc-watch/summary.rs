@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use proc_watch::ExitStatus;
+use proc_watch::{ExitStatus, WitnessReport};
 
 use crate::tally::{Life, Tally};
 use crate::text::{Seconds, Styles, brief};
@@ -21,6 +21,8 @@ pub(crate) struct Summary<'a> {
     /// `None` if the system would not tell.
     pub(crate) usage: Option<Usage>,
     pub(crate) metadata: bool,
+    /// What two witnesses agreed on, if there were two.
+    pub(crate) witnesses: Option<&'a WitnessReport>,
     pub(crate) styles: &'a Styles,
 }
 
@@ -32,7 +34,8 @@ impl fmt::Display for Summary<'_> {
         self.longest(f)?;
         self.usage(f)?;
         self.left_behind(f)?;
-        self.losses(f)
+        self.losses(f)?;
+        self.witnesses.map_or(Ok(()), |report| self.witnesses(f, report))
     }
 }
 
@@ -131,6 +134,37 @@ impl Summary<'_> {
             Some(error) => writeln!(f, "  incomplete     {bad}the source failed: {error}{bad:#}"),
             None => Ok(()),
         }
+    }
+}
+
+impl Summary<'_> {
+    fn witnesses(&self, f: &mut fmt::Formatter<'_>, report: &WitnessReport) -> fmt::Result {
+        let Styles { bad, .. } = self.styles;
+        let WitnessReport { agreed, processes, open, exempt, lost_by_second, disagreements, silent, .. } =
+            report;
+        write!(f, "  witnesses      agree on {agreed} births, execs and ends of {processes} processes")?;
+        let disagreed = report.disagreed();
+        match disagreed {
+            0 => {}
+            1 => write!(f, "; {bad}disagree on one{bad:#}")?,
+            _ => write!(f, "; {bad}disagree on {disagreed}{bad:#}")?,
+        }
+        if *open > 0 {
+            write!(f, "; {bad}one has yet to tell what the other has told of {open}{bad:#}")?;
+        }
+        if *exempt > 0 {
+            write!(f, "; {exempt} not compared")?;
+        }
+        if *lost_by_second > 0 {
+            write!(f, "; the second lost {lost_by_second} records")?;
+        }
+        if let Some(error) = silent {
+            write!(f, "; {bad}the second failed: {error}{bad:#}")?;
+        }
+        writeln!(f)?;
+        disagreements.iter().take(LISTED).try_for_each(|one| writeln!(f, "    {one}"))?;
+        let more = disagreed.saturating_sub(LISTED as u64);
+        if more > 0 { writeln!(f, "    ... {more} more") } else { Ok(()) }
     }
 }
 

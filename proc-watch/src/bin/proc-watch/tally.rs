@@ -190,6 +190,11 @@ impl Tally {
         self.elapsed(self.now)
     }
 
+    /// When the last event was.
+    pub(crate) fn last(&self) -> Duration {
+        self.now
+    }
+
     /// Those who live, parents first.
     pub(crate) fn living(&self) -> impl Iterator<Item = Life> {
         self.tree.living().map(|process| self.life(process))

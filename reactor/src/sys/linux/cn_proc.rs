@@ -8,12 +8,13 @@
 //! How many it dropped is known exactly when each processor has sent one more record, which markers make it do.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::loss::Ledger;
 use super::marker;
 use super::message::{self, Message, Request, What};
 use super::netlink::{Gate, Mailbox, Socket};
+use super::pidfd::Pidfd;
 use super::{procfs, syscall};
 use crate::error::SourceError;
 use crate::event::Stamped;
@@ -362,6 +363,10 @@ impl Source for CnProc {
 
     fn look(&mut self, pid: u32) -> io::Result<Option<Living>> {
         procfs::look(pid)
+    }
+
+    fn pidfd(&mut self, pid: u32) -> io::Result<OwnedFd> {
+        Pidfd::open(pid).map(OwnedFd::from)
     }
 
     fn inspect(&mut self, pid: u32) -> Reading {

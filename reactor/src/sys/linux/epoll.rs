@@ -54,6 +54,12 @@ impl AsFd for Epoll {
     }
 }
 
+impl From<Epoll> for OwnedFd {
+    fn from(epoll: Epoll) -> Self {
+        epoll.fd
+    }
+}
+
 /// Readable from a ring on, until it is hushed.
 #[derive(Debug)]
 pub(super) struct EventFd {

@@ -12,21 +12,43 @@ mod message;
 mod netlink;
 mod perf;
 mod pidfd;
+#[cfg(test)]
+mod pidfd_tests;
 mod procfs;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
 mod syscall;
 
+pub(crate) use pidfd::Pidfd;
+pub(crate) use procfs::has_run;
 pub(crate) use syscall::{like_this_thread, monotonic, thread_id};
 
 use super::open::{OpenOptions, SourceName};
 use crate::error::SourceError;
-use crate::source::Source;
+use crate::source::{Source, Witnesses};
 
 pub(super) fn open(name: SourceName, options: &OpenOptions) -> Result<Box<dyn Source>, SourceError> {
     match name {
         SourceName::CnProc => Ok(Box::new(cn_proc::CnProc::open(options)?)),
         SourceName::Perf => Ok(Box::new(perf::Perf::open(options)?)),
-        SourceName::Both => Err(SourceError::Unsupported { source_name: name.as_str() }),
+        SourceName::Both => Ok(Box::new(both(options)?)),
     }
+}
+
+/// The process connector, which has the statuses and the whole machine, held against perf events, which no loss of a socket's
+/// touches.
+fn both(options: &OpenOptions) -> Result<Witnesses<cn_proc::CnProc, perf::Perf>, SourceError> {
+    let (first, second) = (cn_proc::CnProc::open(options)?, perf::Perf::open(options)?);
+    let joined = epoll::Epoll::new().and_then(|epoll| {
+        epoll.add(first.fd(), 0)?;
+        epoll.add(second.fd(), 1)?;
+        Ok(epoll.into())
+    });
+    let joined = joined.map_err(|error| SourceError::Call {
+        source_name: SourceName::Both.as_str(),
+        call: "epoll",
+        error,
+        advice: "raise the limit of open files (ulimit -n)",
+    })?;
+    Ok(Witnesses::new(first, second, joined))
 }

@@ -80,6 +80,22 @@ impl Pidfd {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
+    /// A descriptor that another [`open`](Self::open) has given.
+    ///
+    /// # Errors
+    /// None here; where there are no such descriptors, `Unsupported`.
+    pub(crate) fn of(fd: OwnedFd) -> io::Result<Self> {
+        Ok(Self(fd))
+    }
+
+    /// Whether it lives: a thread of it, at least.
+    ///
+    /// # Errors
+    /// As for [`is_ended`](Self::is_ended).
+    pub(crate) fn lives(&self) -> io::Result<bool> {
+        Ok(self.is_ended()? == Ended::No)
+    }
+
     /// How far the process has come; does not wait.
     ///
     /// # Errors
@@ -147,6 +163,7 @@ impl Pidfd {
     ///
     /// # Errors
     /// As for [`peek`](Self::peek).
+    #[cfg_attr(not(test), expect(dead_code, reason = "whoever reaps what it spawned itself is to come"))]
     pub(crate) fn reap(&self) -> io::Result<Option<i32>> {
         self.wait(0)
     }
@@ -183,6 +200,7 @@ impl Pidfd {
     ///
     /// # Errors
     /// No descriptors are left.
+    #[cfg_attr(not(test), expect(dead_code, reason = "identities that outlive this program are to come"))]
     pub(crate) fn inode(&self) -> io::Result<u64> {
         Ok(File::from(self.0.try_clone()?).metadata()?.ino())
     }

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 
+use super::pidfd::{Ended, Pidfd};
 use super::syscall;
 use crate::process::metadata::{Field, Metadata, Missing};
 use crate::source::{Living, Reading};
@@ -21,8 +22,31 @@ pub(super) fn pids() -> io::Result<Vec<u32>> {
     Ok(pids)
 }
 
-/// Looks up one process.
+/// How often one process is looked up anew, whose pid had another owner before all was read.
+const LOOKS: usize = 16;
+
+/// Looks up one process. It takes several steps, and between two of them the pid may get another owner: what is told is of one
+/// process, whose pidfd shows that it had the pid all the time (K7). Where there are no pidfds to be had it is as it was read.
 pub(super) fn look(pid: u32) -> io::Result<Option<Living>> {
+    for _ in 0..LOOKS {
+        let pidfd = match Pidfd::open(pid) {
+            Ok(pidfd) => pidfd,
+            Err(error) => match error.raw_os_error() {
+                // There is no such process, or it is a thread.
+                Some(libc::ESRCH | libc::EINVAL | libc::ENOENT) => return Ok(None),
+                _ => return look_once(pid),
+            },
+        };
+        let living = look_once(pid)?;
+        if !matches!(pidfd.is_ended(), Ok(Ended::Reaped)) {
+            return Ok(living);
+        }
+    }
+    // Whoever has it now was born after this was called.
+    Ok(None)
+}
+
+fn look_once(pid: u32) -> io::Result<Option<Living>> {
     let text = match fs::read(format!("/proc/{pid}/stat")) {
         // The mount options of /proc may hide others' processes, or what is in their entries.
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
@@ -79,11 +103,8 @@ fn may_look_into(pid: u32) -> bool {
 pub(super) fn children(pid: u32) -> io::Result<Vec<u32>> {
     let mut children = Vec::new();
     for thread in threads(pid)? {
-        match fs::read(format!("/proc/{pid}/task/{thread}/children")) {
-            Ok(text) => {
-                let pids = text.split(|byte| *byte == b' ').filter_map(|pid| std::str::from_utf8(pid).ok());
-                children.extend(pids.filter_map(|pid| pid.parse::<u32>().ok()));
-            }
+        match children_of_thread(pid, thread) {
+            Ok(pids) => children.extend(pids),
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
             // The thread is gone, or the kernel has no such file.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -103,10 +124,18 @@ pub(super) fn children(pid: u32) -> io::Result<Vec<u32>> {
     Ok(children)
 }
 
-/// Whether the leader of a process is on its way out, and when the process started.
+/// The pids of those that this thread has made and that are not reaped; where some are meanwhile, others may lack.
+pub(super) fn children_of_thread(pid: u32, thread: u32) -> io::Result<Vec<u32>> {
+    let text = fs::read(format!("/proc/{pid}/task/{thread}/children"))?;
+    let pids = text.split(|byte| *byte == b' ').filter_map(|pid| std::str::from_utf8(pid).ok());
+    Ok(pids.filter_map(|pid| pid.parse().ok()).collect())
+}
+
+/// Whether the leader of a process is on its way out, when the process started, and whose child it is.
 pub(super) struct Exiting {
     pub(super) is_exiting: bool,
     pub(super) start: u64,
+    pub(super) parent: u32,
 }
 
 /// `None` if there is no such process, or nothing to be seen of it.
@@ -115,7 +144,7 @@ pub(super) fn exiting(pid: u32) -> Option<Exiting> {
     const PF_EXITING: u32 = 0x4;
     let stat = Stat::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)?;
     let is_exiting = stat.is_dead() || stat.flags & PF_EXITING != 0;
-    Some(Exiting { is_exiting, start: stat.start_monotonic() })
+    Some(Exiting { is_exiting, start: stat.start_monotonic(), parent: stat.parent })
 }
 
 /// Living threads; a dead leader is among them as long as others live, and the caller knows better.
@@ -194,6 +223,18 @@ impl Stat {
         let suspended = syscall::boottime().saturating_sub(syscall::monotonic());
         boot.saturating_sub(suspended)
     }
+}
+
+/// Whether the process has been given a processor since it was made, and with that whether its maker has sent the record of
+/// its birth, which comes before it is woken. True where the kernel does not say.
+pub(crate) fn has_run(pid: u32) -> bool {
+    // Its third number: how often it was given one.
+    let times = |process: &str| -> Option<u64> {
+        let text = fs::read_to_string(format!("/proc/{process}/schedstat")).ok()?;
+        text.split_ascii_whitespace().nth(2)?.parse().ok()
+    };
+    // A kernel that does not count shows 0, also of us.
+    times(&pid.to_string()) != Some(0) || times("self").is_none_or(|times| times == 0)
 }
 
 /// Reads what `pid` runs. Its state comes last and tells whether the rest can be of an exec whose record is not queued
@@ -345,7 +386,15 @@ mod tests {
         let stat = Stat::parse(text).unwrap();
         assert_eq!(
             stat,
-            Stat { state: b'S', parent: 7, threads: 3, start: 123_456, exit_code: None, is_shown: false }
+            Stat {
+                state: b'S',
+                parent: 7,
+                threads: 3,
+                start: 123_456,
+                flags: 4_194_560,
+                exit_code: None,
+                is_shown: false
+            }
         );
     }
 

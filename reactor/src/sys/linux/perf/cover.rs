@@ -15,7 +15,7 @@ use rustc_hash::FxHashSet;
 use super::super::pidfd::{Ended, Pidfd};
 use super::super::procfs;
 use super::event::Event;
-use super::member::{Birth, Member};
+use super::member::{Birth, Member, Witness};
 use super::source::Perf;
 use crate::event::{Change, Stamped};
 use crate::process::threads::Threads;
@@ -36,17 +36,31 @@ const PASSES: usize = 100;
 impl Perf {
     /// Follows `pid` and what it makes from now on.
     pub(super) fn cover(&mut self, pid: u32) -> io::Result<()> {
-        if self.members.get(&pid).is_some_and(|member| member.ended.is_none()) {
-            return Ok(());
+        if let Some(member) = self.members.get(&pid) {
+            let reaped = |witness: &Witness| matches!(witness.pidfd.is_ended(), Ok(Ended::Reaped));
+            if member.ended.is_none() || !member.witness.as_ref().is_some_and(reaped) {
+                // It lives, or its end is still to be told.
+                return Ok(());
+            }
+            // So is this one's, before anything of the next owner of its id.
+            let mut ready = std::mem::take(&mut self.ready);
+            self.end_now(pid, self.read_to, &mut ready);
+            self.ready = ready;
         }
+        let nobody = || io::Error::from_raw_os_error(libc::ESRCH);
         // While this is open and the process has not been reaped, the id is its own.
-        let pidfd = Pidfd::open(pid)?;
+        let pidfd = Pidfd::open(pid).map_err(|error| match error.raw_os_error() {
+            // The id of a thread.
+            Some(libc::ENOENT | libc::EINVAL) => nobody(),
+            _ => error,
+        })?;
         self.follow_threads(pid)?;
-        let living = procfs::look(pid)?.filter(|living| !living.is_zombie());
-        let living = living.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
+        let living = procfs::look(pid)?;
         if pidfd.is_ended()? == Ended::Reaped {
-            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            return Err(nobody());
         }
+        // Of a zombie there is nothing to follow, and what there is to know is in the process list.
+        let Some(living) = living.filter(|living| !living.is_zombie()) else { return Ok(()) };
         drop(pidfd);
         self.enter(&living);
         // A thread that was being made when its maker was followed may leave without a record.

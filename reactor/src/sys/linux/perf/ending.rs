@@ -3,7 +3,8 @@
 //!
 //! What a pidfd stands for must be sure (K2, K9). Opened between the records of birth and end, it is the process's, for the
 //! id was nobody else's meanwhile. Opened after the end, the id may have been used again; but if what it stands for has the
-//! same parent, whose children are all told of, and no second birth of this id was written by then, it is the same process.
+//! same parent, whose children are all told of, and no second birth of this id was written by then, it is the same process. Of
+//! this program's own children all are told of only that the same thread makes: it has to be among that thread's.
 //!
 //! An end is told when the process can be waited for, and holds back nobody else's.
 
@@ -14,6 +15,9 @@ use super::super::{procfs, syscall};
 use super::member::{Member, Witness};
 use super::source::Perf;
 use crate::event::{Change, Stamped};
+
+/// How often a list is read that may lack some of those that should be in it.
+const LOOKS: usize = 3;
 
 /// What can be said of an end now.
 enum Verdict {
@@ -39,7 +43,7 @@ impl Perf {
         };
         let opened = syscall::monotonic();
         let same_parent = pidfd.parent() == Some(member.parent);
-        member.witness = Some(Witness { pidfd, opened, same_parent, awaited: false });
+        member.witness = Some(Witness { pidfd, opened, same_parent, same_maker: false, awaited: false });
         self.pidfds += 1;
     }
 
@@ -54,6 +58,9 @@ impl Perf {
             };
             // A child of ours stays until we wait for it.
             self.open_witness(pid, &mut member);
+            if member.parent == self.me {
+                self.look_for_the_maker(pid, &mut member, ended);
+            }
             match self.verdict(pid, &member, ended) {
                 Verdict::Told(status) => {
                     out.push(Stamped { time: ended, change: Change::End { process: pid, status } });
@@ -77,10 +84,23 @@ impl Perf {
         read_on
     }
 
+    /// Whether what a late pidfd stands for was made by the thread that made the process, by the kernel's list of that one's
+    /// children. It is in it until it is reaped.
+    fn look_for_the_maker(&self, pid: u32, member: &mut Member, ended: u64) {
+        let late = |witness: &Witness| witness.opened >= ended && !witness.same_maker;
+        if member.witness.as_ref().is_some_and(late) {
+            let listed = self.is_child_of_maker(pid, member);
+            if let Some(witness) = &mut member.witness {
+                witness.same_maker =
+                    listed && !matches!(witness.pidfd.is_ended(), Ok(Ended::Reaped) | Err(_));
+            }
+        }
+    }
+
     fn verdict(&self, pid: u32, member: &Member, ended: u64) -> Verdict {
         let Some(witness) = &member.witness else { return Verdict::Told(None) };
         if witness.opened >= ended {
-            if !witness.same_parent {
+            if !witness.same_parent || (member.parent == self.me && !witness.same_maker) {
                 return Verdict::Told(None);
             }
             if witness.opened >= self.read_to {
@@ -138,11 +158,26 @@ impl Perf {
         if exiting.is_exiting || exiting.start > time {
             return false;
         }
+        let Some(member) = self.members.get(&process) else { return false };
         // What was read was its own, if its pidfd was opened before its end and it has not been reaped since.
-        match self.members.get(&process).and_then(|member| member.witness.as_ref()) {
-            Some(witness) if witness.opened < time => matches!(witness.pidfd.is_ended(), Ok(Ended::No)),
-            _ => true,
+        let early = member.witness.as_ref().is_some_and(|witness| witness.opened < time);
+        let alike = early || self.is_made_alike(process, member, exiting.parent);
+        let alive = |witness: &Witness| matches!(witness.pidfd.is_ended(), Ok(Ended::No));
+        alike && member.witness.as_ref().is_none_or(alive)
+    }
+
+    /// Whether who has the id of a process now can have been made by who made the process.
+    fn is_made_alike(&self, process: u32, member: &Member, parent: u32) -> bool {
+        if member.parent == self.me && member.maker != 0 {
+            return self.is_child_of_maker(process, member);
         }
+        let orphaned = || self.members.get(&member.parent).is_none_or(|parent| parent.ended.is_some());
+        parent == member.parent || orphaned()
+    }
+
+    fn is_child_of_maker(&self, process: u32, member: &Member) -> bool {
+        let list = || procfs::children_of_thread(self.me, member.maker);
+        (0..LOOKS).any(|_| list().is_ok_and(|children| children.contains(&process)))
     }
 
     /// The kernel does not let us see any more what `process` does. It is followed anew where that is permitted; else its

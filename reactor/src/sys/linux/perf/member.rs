@@ -8,6 +8,8 @@ use crate::process::threads::Threads;
 pub(super) struct Member {
     /// Who made it, or had it when it was found.
     pub(super) parent: u32,
+    /// Which thread of that one made it; 0 if it was found.
+    pub(super) maker: u32,
     pub(super) threads: Threads,
     /// When it was made, or when it started by the system's account; nanoseconds of the monotonic clock.
     pub(super) born: u64,
@@ -41,14 +43,17 @@ pub(super) struct Witness {
     /// Whether what it stands for had the parent that the process was born to. That one has no second child of this id unless
     /// a record before [`opened`](Self::opened) tells of it.
     pub(super) same_parent: bool,
+    /// It was seen among the children of the thread that made the process, after it was opened.
+    pub(super) same_maker: bool,
     /// The source's epoll has it.
     pub(super) awaited: bool,
 }
 
 impl Member {
-    pub(super) fn born(parent: u32, born: u64) -> Self {
+    pub(super) fn born(parent: u32, maker: u32, born: u64) -> Self {
         Self {
             parent,
+            maker,
             threads: Threads::Leader,
             born,
             birth: Birth::Told,
@@ -60,6 +65,6 @@ impl Member {
     }
 
     pub(super) fn found(parent: u32, start: u64, threads: Threads) -> Self {
-        Self { threads, birth: Birth::Found, ..Self::born(parent, start) }
+        Self { threads, birth: Birth::Found, ..Self::born(parent, 0, start) }
     }
 }

@@ -11,13 +11,14 @@
 //! that finds room, so the events' own counters are read whenever a ring was found full (Linux 6.0).
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
 use rustc_hash::FxHashMap;
 
 use super::super::epoll::{Epoll, EventFd};
+use super::super::pidfd::Pidfd;
 use super::super::{procfs, syscall};
 use super::cover::Watch;
 use super::event::Event;
@@ -239,7 +240,7 @@ impl Perf {
             // Its id is in use again, so it is reaped.
             self.end_now(process, time, out);
         }
-        let mut member = Member::born(parent, time);
+        let mut member = Member::born(parent, by, time);
         self.open_witness(process, &mut member);
         self.members.insert(process, member);
         out.push(Stamped { time, change });
@@ -434,6 +435,10 @@ impl Source for Perf {
 
     fn is_gone(&mut self, pid: u32) -> bool {
         !syscall::exists(pid)
+    }
+
+    fn pidfd(&mut self, pid: u32) -> io::Result<OwnedFd> {
+        Pidfd::open(pid).map(OwnedFd::from)
     }
 
     fn inspect(&mut self, pid: u32) -> Reading {
