@@ -123,9 +123,8 @@ impl<A: Source, B: Source> Witnesses<A, B> {
     fn attached(&mut self, pids: Vec<u32>) {
         let mut processes = Vec::new();
         for pid in pids {
-            if let Ok(Some(living)) = self.first.look(pid) {
-                processes.push((pid, Threads::read(pid, &living.threads)));
-            }
+            let living = self.first.look(pid).ok().flatten().filter(|living| !living.is_zombie());
+            processes.push((pid, living.map(|living| Threads::read(pid, &living.threads))));
         }
         let now = self.first.now();
         self.audit.attached(processes, now);
