@@ -16,8 +16,7 @@ pub fn describe() -> String {
         .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
         .map_or("?", |(_, model)| model);
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
-    let load = first_line("/proc/loadavg");
-    let load = load.split(' ').next().unwrap_or("?");
+    let load = load_average();
     let release = first_line("/proc/sys/kernel/osrelease");
     let mut text = format!(
         "Linux {release}, {model}, {cpus} processors for this program, load average {load} at the start."
@@ -29,6 +28,16 @@ pub fn describe() -> String {
         }
     }
     text
+}
+
+fn load_average() -> String {
+    let load = first_line("/proc/loadavg");
+    load.split(' ').next().unwrap_or("?").to_owned()
+}
+
+/// A line for below the tables.
+pub fn at_the_end() -> String {
+    format!("Load average {} at the end.", load_average())
 }
 
 /// Births of processes and threads on the whole machine since it started.

@@ -49,6 +49,24 @@ pub fn percentile(values: &mut [u64], share: f64) -> u64 {
     values.get(rank.saturating_sub(1)).copied().unwrap_or(0)
 }
 
+/// The same for numbers with fractions; not-a-number of none.
+pub fn percentile_of(values: &mut [f64], share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let rank = (values.len() as f64 * share).ceil() as usize;
+    values.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+}
+
+/// Two of the values between which the median of whatever they are a sample of lies with 95 % certainty, however it is
+/// distributed; none of too few.
+pub fn sure_of_median(values: &[f64]) -> Option<(f64, f64)> {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let count = values.len() as f64;
+    // How many lie below the median is binomially distributed, by halves; 1.96 standard deviations.
+    let rank = ((count - 1.96 * count.sqrt()) / 2.0).floor();
+    (rank >= 1.0).then(|| (values[rank as usize - 1], values[values.len() - rank as usize]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,5 +85,13 @@ mod tests {
         let mut values: Vec<u64> = (1..=100).rev().collect();
         assert_eq!((percentile(&mut values, 0.5), percentile(&mut values, 0.99)), (50, 99));
         assert_eq!(percentile(&mut [], 0.5), 0);
+    }
+    #[test]
+    fn sure() {
+        let values: Vec<f64> = (1..=100).rev().map(f64::from).collect();
+        assert_eq!(percentile_of(&mut values.clone(), 0.25), 25.0);
+        // From a table of the binomial distribution: ranks 40 and 61 of 100 hold 96 %.
+        assert_eq!(sure_of_median(&values), Some((40.0, 61.0)));
+        assert_eq!(sure_of_median(&values[..7]), None);
     }
 }

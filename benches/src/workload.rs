@@ -78,8 +78,20 @@ pub fn say(line: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// Says to whoever measures why nothing will come of it; errors have several lines.
+///
+/// # Errors
+/// Nobody reads.
+pub fn say_failed(error: &dyn std::error::Error) -> io::Result<()> {
+    let text = error.to_string();
+    say(&format!("failed {}", text.lines().map(str::trim).collect::<Vec<_>>().join(" ")))
+}
+
 /// Waits for a byte; false at the end of input.
-fn go() -> io::Result<bool> {
+///
+/// # Errors
+/// The input cannot be read.
+pub fn go() -> io::Result<bool> {
     Ok(io::stdin().lock().read(&mut [0])? == 1)
 }
 

@@ -41,8 +41,8 @@ pub use error::{AttachError, SpawnError};
 pub use proc_reactor::source::sim;
 pub use proc_reactor::{
     Capabilities, Disagreement, Event, EventKind, ExitStatus, Field, Loss, Member, Metadata, Missing,
-    OpenError, ParseProcIdError, ProcId, SignalError, SourceError, SourceName, Stats, Time, Told,
-    WitnessReport, signal_name,
+    OpenError, OpenOptions, ParseProcIdError, Probe, ProcId, SignalError, SourceError, SourceName, Stats,
+    Time, Told, Usable, WitnessReport, probe, probe_all, signal_name,
 };
 pub use stream::Events;
 pub use tokio::process::Command;

@@ -70,6 +70,14 @@ impl Builder {
         self
     }
 
+    /// With the source `perf`: whether this program adopts the orphans of all that it starts, so that their statuses can be
+    /// known. Those of watched trees are reaped by the watcher; others stay zombies unless the program waits for them itself.
+    /// Off by default; it stays on when the watcher is gone.
+    pub fn subreaper(mut self, adopt: bool) -> Self {
+        self.open.subreaper = adopt;
+        self
+    }
+
     /// Whether to read what processes run, at each exec and when found: on by default, at 30 to 60 us an exec.
     pub fn metadata(mut self, metadata: bool) -> Self {
         self.tree.metadata = metadata;

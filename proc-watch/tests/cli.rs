@@ -2,6 +2,8 @@
 #![cfg(all(feature = "cli", target_os = "linux"))]
 #![expect(unsafe_code, reason = "signals, users and terminals, which the standard library has not")]
 
+#[path = "cli/doctor.rs"]
+mod doctor;
 #[path = "cli/harness.rs"]
 mod harness;
 #[path = "cli/losses.rs"]
@@ -90,13 +92,20 @@ fn without_a_source_nothing_is_started_or_touched() {
         run(command)
     };
     if !elsewhere(&["true"]).status.success() {
-        return skipped("no network namespace can be made, where no source would work");
+        return skipped("no network namespace can be made, where this source would not work");
     }
     let dir = TempDir::new().unwrap();
     let (marker, log) = (dir.path().join("marker"), dir.path().join("log"));
     fs::write(&log, "precious").unwrap();
-    let output =
-        elsewhere(&[PROC_WATCH, "run", "-o", log.to_str().unwrap(), "touch", marker.to_str().unwrap()]);
+    let output = elsewhere(&[
+        PROC_WATCH,
+        "run",
+        "--source=cn_proc",
+        "-o",
+        log.to_str().unwrap(),
+        "touch",
+        marker.to_str().unwrap(),
+    ]);
     assert_eq!(output.status.code(), Some(125), "{output:?}");
     assert!(text(&output.stderr).contains("cn_proc: "), "{output:?}");
     assert!(!marker.exists());

@@ -40,6 +40,25 @@ pub enum SourceError {
     },
 }
 
+impl SourceError {
+    /// What was seen, without the name of the source and without the advice.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Call { call, error, .. } => format!("{call}: {error}"),
+            Self::Refused { reason, .. } => reason.clone(),
+            Self::Unsupported { .. } => "not available on this operating system".to_owned(),
+        }
+    }
+
+    /// What to do about it, if there is anything.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Call { advice, .. } | Self::Refused { advice, .. } => Some(advice),
+            Self::Unsupported { .. } => None,
+        }
+    }
+}
+
 /// Why a process could not be attached to.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -61,11 +80,19 @@ pub enum AttachError {
         error: std::io::Error,
     },
     /// The process list could not be read.
-    #[error("the process list could not be read: {0}; is /proc mounted?")]
+    #[error("the process list could not be read: {0}; {advice}", advice = census_advice(.0))]
     Census(#[source] io::Error),
     /// The source failed.
     #[error(transparent)]
     Source(#[from] SourceError),
+}
+
+/// What to do where the process list cannot be read.
+pub(crate) fn census_advice(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => "raise the limit of open files (ulimit -n)",
+        _ => "is /proc mounted?",
+    }
 }
 
 /// Why a process was not signalled, or why there is no descriptor of it to be had. No other process was signalled either.

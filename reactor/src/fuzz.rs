@@ -21,3 +21,8 @@ pub fn stat(text: &[u8]) {
 pub fn status(text: &[u8]) {
     properties::status(text);
 }
+
+/// What stands in a ring of perf events.
+pub fn perf(bytes: &[u8]) {
+    properties::perf(bytes);
+}

@@ -81,4 +81,4 @@ pub use reactor::handle::{Reactor, Spawning, Stats, TreeOptions, Turned};
 pub use reactor::registration::{Reader, Readiness};
 pub use source::{Capabilities, Disagreement, Loss, Source, Told, WitnessReport};
 pub use status::{ExitStatus, signal_name};
-pub use sys::{OpenError, OpenOptions, SourceName, open};
+pub use sys::{OpenError, OpenOptions, Probe, SourceName, Usable, open, probe, probe_all};

@@ -25,6 +25,8 @@ pub struct Seen {
     origin: Origin,
     losses_allowed: bool,
     lost: u64,
+    blindness_allowed: bool,
+    unseen: u64,
     /// By first event.
     processes: Vec<Process>,
     by_id: HashMap<ProcId, usize>,
@@ -68,6 +70,8 @@ impl Seen {
             origin: Origin::Spawned,
             losses_allowed: false,
             lost: 0,
+            blindness_allowed: false,
+            unseen: 0,
             processes: Vec::new(),
             by_id: HashMap::new(),
             awaited: HashSet::new(),
@@ -84,6 +88,11 @@ impl Seen {
     /// Losses that are told are no fault then, and neither is anybody found after one.
     pub fn losses_allowed(self) -> Self {
         Self { losses_allowed: true, ..self }
+    }
+
+    /// That a process may not be looked into is no fault then.
+    pub fn blindness_allowed(self) -> Self {
+        Self { blindness_allowed: true, ..self }
     }
 
     /// Spawns a command, reads its stream to the end, and waits for it. If the machine was so busy that the kernel lost
@@ -152,7 +161,7 @@ impl Seen {
         }
         match kind {
             EventKind::Fork { child } => {
-                if *child == self.root && self.events == 1 && self.origin == Origin::Spawned {
+                if *child == self.root && self.processes.is_empty() && self.origin == Origin::Spawned {
                     // Its parent is not of the tree.
                 } else {
                     self.living(id, None, time, &format!("made {child}"));
@@ -181,6 +190,10 @@ impl Seen {
             }
             EventKind::Lost { count, .. } if self.losses_allowed => self.lost += count,
             EventKind::Resync { .. } if self.lost > 0 => {}
+            EventKind::Unseen if self.blindness_allowed => {
+                self.unseen += 1;
+                self.living(id, parent, time, "was lost sight of");
+            }
             // Readers here are never slow, so that a gap is a fault in any case.
             other => self.broken.push(format!("event {}: {other:?}", self.events)),
         }
@@ -231,6 +244,11 @@ impl Seen {
     /// Records that the stream said were lost.
     pub fn lost(&self) -> u64 {
         self.lost
+    }
+
+    /// Processes that the stream said it sees nothing more of but their ends.
+    pub fn unseen(&self) -> u64 {
+        self.unseen
     }
 
     /// Everybody, by first event.
@@ -371,7 +389,18 @@ mod tests {
             (2, exit()),
         ];
         assert_eq!(broken(Seen::spawned(id(2)).losses_allowed(), &events), 0);
+        let early = [(2, EventKind::Lost { count: 1, exact: true }), (1, fork(2)), (2, exit())];
+        assert_eq!(broken(Seen::spawned(id(2)).losses_allowed(), &early), 0, "before the first birth");
         assert_eq!(spawned(&events), 3);
+    }
+
+    #[test]
+    fn blindness_may_be_allowed() {
+        let events = [(1, fork(2)), (2, EventKind::Unseen), (2, exit())];
+        assert_eq!(spawned(&events), 1);
+        assert_eq!(broken(Seen::spawned(id(2)).blindness_allowed(), &events), 0);
+        let events = [(1, fork(2)), (2, exit()), (2, EventKind::Unseen)];
+        assert_eq!(broken(Seen::spawned(id(2)).blindness_allowed(), &events), 1, "after its end");
     }
 
     #[test]

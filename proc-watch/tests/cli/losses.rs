@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -10,7 +11,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{TOO_LONG, finish, next_line, proc_watch, run, send, start, text, wait_for_line, works};
+use crate::harness::{
+    PROC_WATCH, TOO_LONG, finish, next_line, plain, proc_watch, run, send, skipped, start, text,
+    wait_for_line, works,
+};
 
 #[test]
 fn a_full_disk_ends_the_output_and_not_the_command() {
@@ -138,4 +142,45 @@ fn ahead(command: &mut Command) -> &mut Command {
     };
     // SAFETY: the closure makes a system call and no more.
     unsafe { command.pre_exec(go_ahead) }
+}
+
+/// perf is shut out of programs that their user may not read. What it then does not see is said, in each form.
+#[test]
+fn who_may_not_be_looked_into_is_out_of_sight() {
+    let dir = TempDir::new().unwrap();
+    let place = |from: &str, name: &str, mode| {
+        let path = dir.path().join(name);
+        fs::copy(from, &path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    };
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let (program, unreadable) =
+        (place(PROC_WATCH, "proc-watch", 0o755), place("/bin/sh", "unreadable", 0o111));
+    let watch = |format: &str| {
+        // SAFETY: geteuid(2) takes nothing and cannot fail.
+        let drops = if unsafe { libc::geteuid() } == 0 { "--reuid=65534" } else { "--inh-caps=-all" };
+        let mut command = Command::new("setpriv");
+        command.arg(drops).arg(&program).args(["run", "--source=perf", "--format", format, "--"]);
+        command.arg(&unreadable).args(["-c", "(exit 3); exit 4"]);
+        plain(&mut command);
+        run(command)
+    };
+    let output = watch("json");
+    if output.status.code() == Some(125) {
+        return skipped(&text(&output.stderr));
+    }
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    let lines = text(&output.stderr);
+    let events: Vec<Value> = lines
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let kinds: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["fork", "exec", "unseen", "exit"], "{lines}");
+    assert_eq!(events[3]["status"], serde_json::json!({"code": 4}), "{lines}");
+    assert!(lines.contains("  out of sight   1 that may not be looked into"), "{lines}");
+    let lines = text(&watch("text").stderr);
+    assert!(lines.contains(" out of sight: it may not be looked into"), "{lines}");
 }

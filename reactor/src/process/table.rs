@@ -44,6 +44,8 @@ pub(crate) struct Process {
     /// The notes on it.
     pub(crate) notes: NoteList,
     statuses: Statuses,
+    /// What an exit said that was taken for that of the birth before, and may have been this one's.
+    ceded: Option<Option<i32>>,
     /// The next birth of the same pid, if it was told before the exit of this one.
     next: Option<usize>,
 }
@@ -187,6 +189,7 @@ impl Table {
             handed_down: false,
             notes: NoteList::default(),
             statuses: Statuses::default(),
+            ceded: None,
             next: None,
         };
         self.ends.born(pid);
@@ -240,7 +243,10 @@ impl Table {
                 let too_old =
                     time < process.last_exec || (process.origin == Origin::Born && time < process.start);
                 if too_old {
-                    return None;
+                    // The birth before has ended by an exit already, and has only one: that was this one's.
+                    let ceded = process.ceded.filter(|_| time < process.start)?;
+                    let process = self.remove(slot);
+                    return Some(Ended { process, ending: Ending::Agreed(ceded) });
                 }
                 process.statuses.add(status);
                 if !process.threads.remove(pid, thread) {
@@ -248,6 +254,9 @@ impl Table {
                 }
                 let ending = process.statuses.ending();
                 let process = self.remove(slot);
+                if let Some(next) = process.next.map(|next| &mut self.slots[next]) {
+                    next.ceded = (next.start < time).then_some(status);
+                }
                 return Some(Ended { process, ending });
             }
             slot = process.next?;
@@ -335,6 +344,21 @@ mod tests {
         assert_eq!((second.process.id, second.ending), (new, Ending::Agreed(Some(2 << 8))));
         assert_eq!(table.len(), 0);
         assert!(table.exit(7, 7, 400, Some(0)).is_none());
+    }
+
+    /// Seen once in 480,000 births by a parent that keeps no zombies.
+    #[test]
+    fn k7_an_exit_overtaken_by_that_of_the_next_birth_leaves_nobody_behind() {
+        let mut table = Table::new();
+        let old = born(&mut table, 7, 100);
+        let new = born(&mut table, 7, 200);
+        assert_eq!(table.exit(7, 7, 300, Some(2 << 8)).unwrap().process.id, old, "there is no telling yet");
+        let second = table.exit(7, 7, 150, Some(1 << 8)).unwrap();
+        assert_eq!((second.process.id, second.ending), (new, Ending::Agreed(Some(2 << 8))));
+        assert_eq!(table.len(), 0);
+        let third = born(&mut table, 7, 400);
+        assert!(table.exit(7, 7, 350, Some(3 << 8)).is_none());
+        assert_eq!(table.exit(7, 7, 450, Some(4 << 8)).unwrap().process.id, third);
     }
 
     #[test]

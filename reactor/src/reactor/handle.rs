@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::error::{AttachError, SignalError, SourceError};
+use crate::error::{AttachError, SignalError, SourceError, census_advice};
 use crate::process::table::Origin;
 use crate::process::threads::Threads;
 use crate::process::track::RootKey;
@@ -230,7 +230,10 @@ impl Reactor {
         };
         shared.with_turn(|turn| turn.populate(&shared)).map_err(|error| match error {
             PopulateError::Source(error) => error,
-            PopulateError::Census(error) => failed("reading the process list", "is /proc mounted?")(error),
+            PopulateError::Census(error) => {
+                let advice = census_advice(&error);
+                failed("reading the process list", advice)(error)
+            }
         })?;
         Ok(Self { shared: Arc::new(shared) })
     }

@@ -112,6 +112,11 @@ pub trait Source: Send + fmt::Debug {
     /// What streams over it can promise.
     fn capabilities(&self) -> Capabilities;
 
+    /// What else is worth knowing of it as it was opened, for people: names in `snake_case`.
+    fn details(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
     /// A descriptor that polls readable when [`drain`](Self::drain) would hand out something.
     fn fd(&self) -> BorrowedFd<'_>;
 

@@ -72,6 +72,10 @@ pub struct OpenOptions {
     pub ring_pages: Option<usize>,
     /// How many pidfds `perf` may hold at once, to learn statuses by. Else a quarter of the soft limit of open files.
     pub pidfds: Option<usize>,
+    /// With `perf`: has this program adopt the orphans of all that it starts (`PR_SET_CHILD_SUBREAPER`), as pid 1 does else, so that
+    /// they stay until their statuses are known. Those of watched trees are reaped here; others that reach this
+    /// program stay zombies unless it waits for them itself. Off by default.
+    pub subreaper: bool,
 }
 
 /// No source works here.

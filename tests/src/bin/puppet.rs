@@ -3,7 +3,8 @@
 //! It takes orders from a datagram socket, DIR/PID, one each, and answers each by one datagram to DIR/master, `PID WORDS`. What it
 //! makes by `fork` does the same at its own pid's socket. It ends by itself when there has been nothing to do for two minutes.
 //!
-//! `puppet --exit CODE` ends at once.
+//! `puppet --exit CODE` ends at once. `puppet --flood COUNT HOW CPU` makes and reaps as many children on one processor (`any`: on
+//! whichever), and ends.
 #![expect(unsafe_code, reason = "fork, clone3, exec and raw exits have no safe interface")]
 
 use std::ffi::{CString, c_int, c_void};
@@ -26,6 +27,15 @@ fn main() {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     match &arguments[..] {
         [flag, code] if flag == "--exit" => exit(number(code.to_str().unwrap_or_default())),
+        [flag, count, how, cpu] if flag == "--flood" => {
+            let [count, how, cpu] = [count, how, cpu].map(|word| word.to_str().unwrap_or_default());
+            if cpu != "any" {
+                stay_on(number(cpu));
+            }
+            (0..number::<u32>(count)).for_each(|_| {
+                make_and_reap(how, 0);
+            });
+        }
         [dir] => Puppet::begin(Path::new(dir)),
         _ => panic!("usage: puppet DIR"),
     }
@@ -282,6 +292,17 @@ fn vfork(code: c_int) -> c_int {
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     // SAFETY: the stack is aligned and large enough, and the child's alone until it has ended, before which this does not return.
     unsafe { libc::clone(child, stack.as_mut_ptr_range().end.cast(), flags, code as usize as *mut c_void) }
+}
+
+/// Keeps this process, and what it makes, on one processor.
+fn stay_on(cpu: usize) {
+    // SAFETY: plain numbers, for which zeros are valid.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: checks that the number is within the set.
+    unsafe { libc::CPU_SET(cpu, &mut set) };
+    // SAFETY: the size is that of the set, which is only read.
+    let done = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) };
+    assert_eq!(done, 0, "{}", io::Error::last_os_error());
 }
 
 fn make_and_reap(how: &str, code: c_int) -> c_int {

@@ -67,8 +67,15 @@ fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
         options.pin.map_or(String::new(), |cpu| format!(", on processor {cpu} alone")),
         if options.quick { " **Quick: the numbers mean nothing.**" } else { "" },
     );
+    let mut wanted: Vec<Way> = WAYS.into_iter().filter(|way| options.wants(way.name())).collect();
+    wanted.retain(|way| match way.refused() {
+        None => true,
+        Some(reason) => {
+            println!("SKIPPED: {}: {reason}\n", way.name());
+            false
+        }
+    });
     for runtime in RUNTIMES {
-        let wanted: Vec<Way> = WAYS.into_iter().filter(|way| options.wants(way.name())).collect();
         let mut all: Vec<Series> = wanted.iter().map(|_| Series::default()).collect();
         for round in 0..rounds {
             let mut latencies = vec![Vec::new(); wanted.len()];
@@ -85,6 +92,7 @@ fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
         }
         report(runtime, &wanted, &all);
     }
+    println!("{}", machine::at_the_end());
     Ok(())
 }
 
@@ -110,5 +118,7 @@ fn report(runtime: Runtimes, ways: &[Way], all: &[Series]) {
     let (wait, stream) = (find(Way::Wait), find(Way::Stream));
     println!("{}", goal("our wait's p50, to tokio's", ratio(&wait.p50, &tokio.p50).median, 1.1, ""));
     println!("{}", goal("our wait's p99, to tokio's", ratio(&wait.p99, &tokio.p99).median, 1.25, ""));
-    println!("{}\n", goal("the stream's p50, to tokio's", ratio(&stream.p50, &tokio.p50).median, 1.25, ""));
+    println!("{}", goal("the stream's p50, to tokio's", ratio(&stream.p50, &tokio.p50).median, 1.25, ""));
+    let perf = find(Way::StreamPerf);
+    println!("{}\n", goal("perf's stream's p50, to tokio's", ratio(&perf.p50, &tokio.p50).median, 1.25, ""));
 }

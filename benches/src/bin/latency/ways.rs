@@ -9,7 +9,7 @@ use std::time::Duration;
 use benches::options;
 use benches::stamp::Stamp;
 use benches::sys;
-use proc_watch::{EventKind, Watcher};
+use proc_watch::{EventKind, SourceName, Watcher};
 use tokio::process::Command;
 use tokio::runtime::{Builder, Runtime};
 
@@ -25,10 +25,20 @@ pub(crate) enum Way {
     /// The same two with what processes run read too.
     WaitMetadata,
     StreamMetadata,
+    /// The first two over perf.
+    WaitPerf,
+    StreamPerf,
 }
 
-pub(crate) const WAYS: [Way; 5] =
-    [Way::Tokio, Way::Wait, Way::Stream, Way::WaitMetadata, Way::StreamMetadata];
+pub(crate) const WAYS: [Way; 7] = [
+    Way::Tokio,
+    Way::Wait,
+    Way::Stream,
+    Way::WaitMetadata,
+    Way::StreamMetadata,
+    Way::WaitPerf,
+    Way::StreamPerf,
+];
 
 impl Way {
     pub(crate) fn name(self) -> &'static str {
@@ -38,7 +48,24 @@ impl Way {
             Self::Stream => "stream",
             Self::WaitMetadata => "wait, metadata",
             Self::StreamMetadata => "stream, metadata",
+            Self::WaitPerf => "wait, perf",
+            Self::StreamPerf => "stream, perf",
         }
+    }
+
+    /// Through what its watcher watches; none if it has no watcher.
+    fn source(self) -> Option<SourceName> {
+        match self {
+            Self::Tokio => None,
+            Self::WaitPerf | Self::StreamPerf => Some(SourceName::Perf),
+            _ => Some(SourceName::CnProc),
+        }
+    }
+
+    /// Why it cannot be had here, if it cannot.
+    pub(crate) fn refused(self) -> Option<String> {
+        let error = Watcher::builder().source(self.source()?).build().err()?;
+        Some(error.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" "))
     }
 }
 
@@ -80,10 +107,8 @@ async fn children(way: Way, iterations: u64) -> Result<Vec<u64>, Box<dyn Error +
     let program = std::env::current_exe()?;
     let (stamp, shared) = Stamp::create()?;
     let metadata = matches!(way, Way::WaitMetadata | Way::StreamMetadata);
-    let watcher = match way {
-        Way::Tokio => None,
-        _ => Some(Watcher::builder().metadata(metadata).build()?),
-    };
+    let watcher = way.source().map(|source| Watcher::builder().source(source).metadata(metadata).build());
+    let watcher = watcher.transpose()?;
     let mut latencies = Vec::with_capacity(iterations as usize);
     for _ in 0..iterations {
         stamp.clear();
@@ -109,7 +134,7 @@ async fn end_of(
         return Ok(sys::monotonic());
     };
     let (mut child, mut events) = watcher.spawn(&mut command)?;
-    if matches!(way, Way::Wait | Way::WaitMetadata) {
+    if matches!(way, Way::Wait | Way::WaitMetadata | Way::WaitPerf) {
         child.wait().await?;
         return Ok(sys::monotonic());
     }

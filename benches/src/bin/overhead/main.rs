@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use benches::account::Group;
 use benches::options::{self, Options};
-use benches::workload::Workload;
+use benches::workload::{Workload, say_failed};
 use benches::{machine, sys};
 
 use report::Series;
@@ -24,7 +24,10 @@ use watchers::WATCHERS;
 
 fn main() -> ExitCode {
     let result = match options::role() {
-        Some((role, arguments)) => parts::play(&role, &arguments),
+        Some((role, arguments)) => parts::play(&role, &arguments).inspect_err(|error| {
+            // Whoever measures leaves it out then, and says this.
+            let _ = say_failed(error.as_ref());
+        }),
         None => measure(&Options::from_command_line()),
     };
     match result {
@@ -61,6 +64,7 @@ fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
         }
         println!("{}", report::of(&bench, slices, &all));
     }
+    println!("{}", machine::at_the_end());
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::io;
 
 use benches::bare::{Counts, Listener};
-use benches::options;
+use benches::bare_perf::Rings;
 use benches::sys;
 use benches::workload::{Workload, say};
 use proc_watch::{Command, EventKind, Watcher};
@@ -21,17 +21,11 @@ pub(crate) fn play(role: &str, arguments: &[String]) -> Result<(), Box<dyn Error
         ("bare", []) => bare(Listener::receive),
         ("bare-batched", []) => bare(|listener, counts| listener.receive_many(counts, true)),
         ("bare-tokio", []) => bare_tokio(),
-        ("proc-watch", command) => proc_watch(false, command),
-        ("proc-watch-metadata", command) => proc_watch(true, command),
+        ("bare-perf", command) => bare_perf(command),
+        ("proc-watch", [source, command @ ..]) => proc_watch(source, false, command),
+        ("proc-watch-metadata", [source, command @ ..]) => proc_watch(source, true, command),
         _ => Err(format!("no part {role:?} with {arguments:?}").into()),
     }
-}
-
-/// The command of a part.
-pub(crate) fn command(role: &str) -> io::Result<Vec<String>> {
-    let program = std::env::current_exe()?.into_os_string().into_string();
-    let program = program.map_err(|_| io::Error::other("the path of this program is not UTF-8"))?;
-    Ok(vec![program, options::as_role(role)])
 }
 
 fn bare(receive: impl Fn(&Listener, &mut Counts) -> io::Result<()>) -> Result<(), Box<dyn Error>> {
@@ -82,12 +76,28 @@ fn bare_tokio() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Starts a command, and reads and counts the records of it to the end.
+fn bare_perf(command: &[String]) -> Result<(), Box<dyn Error>> {
+    let (program, arguments) = command.split_first().ok_or("no command")?;
+    let mut command = std::process::Command::new(program);
+    command.args(arguments);
+    // On a thread that ends: the events are on it and what it starts, and on nothing else of this process.
+    let start = move || Ok::<_, io::Error>((Rings::of_this_thread()?, command.spawn()?));
+    let (mut rings, mut child) = std::thread::spawn(start).join().expect("no panic")?;
+    // The child's own birth, exec and exit, and the thread's end, are none of the workload's.
+    let (mut counts, own) = (Counts::default(), [std::process::id(), child.id()]);
+    while rings.receive(&mut counts, &own)? {}
+    child.wait()?;
+    say(&format!("saw {} {}", counts.changes(), rings.lost()?))?;
+    Ok(())
+}
+
 /// Starts a command, and reads and counts its events to the end.
-fn proc_watch(metadata: bool, command: &[String]) -> Result<(), Box<dyn Error>> {
+fn proc_watch(source: &str, metadata: bool, command: &[String]) -> Result<(), Box<dyn Error>> {
     let (program, arguments) = command.split_first().ok_or("no command")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let watcher = Watcher::builder().metadata(metadata).build()?;
+        let watcher = Watcher::builder().source(source.parse()?).metadata(metadata).build()?;
         let (mut child, mut events) = watcher.spawn(Command::new(program).args(arguments))?;
         // The child's own birth, exec and exit are none of the workload's.
         let (mut seen, mut lost, own) = (0_u64, 0, child.id());

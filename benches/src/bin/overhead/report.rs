@@ -5,9 +5,10 @@ use std::io;
 use benches::options::Options;
 use benches::spread::Spread;
 use benches::table::{Table, goal};
+use benches::workload::Workload;
 
 use crate::run::{Bench, Run};
-use crate::watchers::{BARE, FORKSTAT, LIBRARY, NONE, Watcher};
+use crate::watchers::{BARE, BARE_PERF, CN_PROC, FORKSTAT, NONE, PERF, Watcher};
 
 /// All rounds of one watcher.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl Series {
 
     /// It is left out from now on, and what it had measured before too: slices are compared one by one.
     pub(crate) fn fail(&mut self, error: &io::Error) {
-        eprintln!("{} is left out: {error}", self.watcher.name);
+        eprintln!("SKIPPED: {}: {error}", self.watcher.name);
         self.failed = Some(error.to_string());
         self.rounds.clear();
     }
@@ -87,13 +88,23 @@ pub(crate) fn method(options: &Options, rounds: usize, slices: u64, group: bool)
     format!(
         "{rounds} rounds of {slices} slices, watchers interleaved, {pin}. {account}. Neither includes starts and ends of \
          the watcher or the workload. Differences and ratios are formed within each slice; a round is the median of its \
-         slices; shown is the median of the rounds (least to most). Times in µs. A change is a birth, an exec or an exit. \
-         Events: the fewest that were seen in any slice, of the workload's (proc-watch, which tells whose they are), or of \
-         the whole machine (bare). The watcher's own CPU is that of its process: it has not in it what \
-         watching costs the watched, but neither how the watched vary. Dropped: records that the kernel could not put into the watcher's socket, or that the \
+         slices; shown is the median of the rounds (least to most). Only what is added to bare's is a ratio of each round's \
+         medians; bare is the bare reader of the same source (cn_proc's, for both). Times in µs. A change is a birth, an exec or an exit. \
+         Events: the fewest that were seen in any slice, of the workload's (ours and bare perf, which tell whose they are), or of \
+         the whole machine (bare cn_proc). The watcher's own CPU is that of its process: it has not in it what \
+         watching costs the watched, but neither how the watched vary. Dropped: records that the kernel could not put into the watcher's socket or ring, or that the \
          watcher says it missed, in the worst slice.{}",
         if options.quick { " **Quick: the numbers mean nothing.**" } else { "" }
     )
+}
+
+/// What one added, to what another did, of the medians of each round: a ratio of the small differences of single slices
+/// is mostly noise.
+fn of_medians(ours: &Values, theirs: &Values) -> Spread {
+    let medians = |values: &Values| -> Vec<f64> {
+        values.iter().map(|slices| Spread::of(slices.iter().copied()).median).collect()
+    };
+    Spread::pairwise(&medians(ours), &medians(theirs), |ours, theirs| ours / theirs)
 }
 
 pub(crate) fn of(bench: &Bench<'_>, slices: u64, all: &[Series]) -> String {
@@ -101,11 +112,13 @@ pub(crate) fn of(bench: &Bench<'_>, slices: u64, all: &[Series]) -> String {
         let series = all.iter().find(|series| series.watcher.name == name);
         series.map(|series| series.micros(bench, Run::cpu)).unwrap_or_default()
     };
-    let (none, bare, forkstat) = (find(NONE), find(BARE), find(FORKSTAT));
+    let (none, forkstat) = (find(NONE), find(FORKSTAT));
     let changes = bench.workload.changes() as f64;
     let added = |cpu: &Values| pairwise(cpu, &none, |cpu, none| cpu - none);
     let added_a_change = |cpu: &Values| spread(&pairwise(cpu, &none, |cpu, none| (cpu - none) / changes));
-    let over_bare = |cpu: &Values| spread(&pairwise(cpu, &bare, |cpu, bare| (cpu - bare) / changes));
+    let over_bare =
+        |cpu: &Values, bare: &str| spread(&pairwise(cpu, &find(bare), |cpu, bare| (cpu - bare) / changes));
+    let of_bare = |cpu: &Values, bare: &str| of_medians(&added(cpu), &added(&find(bare)));
     let of_forkstat =
         |cpu: &Values| spread(&pairwise(&added(cpu), &added(&forkstat), |ours, theirs| ours / theirs));
 
@@ -121,6 +134,7 @@ pub(crate) fn of(bench: &Bench<'_>, slices: u64, all: &[Series]) -> String {
         "to none",
         "added a change",
         "a change over bare",
+        "added to bare's",
         "added to forkstat's",
         "watcher's own a change",
         "CPU by clocks",
@@ -129,36 +143,51 @@ pub(crate) fn of(bench: &Bench<'_>, slices: u64, all: &[Series]) -> String {
         "dropped",
     ]);
     for series in all {
-        let name = series.watcher.name;
-        if let Some(error) = &series.failed {
-            table.row(vec![name.into(), error.replace('|', "/")]);
+        let Watcher { name, bare, .. } = *series.watcher;
+        if series.failed.is_some() {
+            table.row(vec![name.into(), "SKIPPED".into()]);
             continue;
         }
         let cpu = series.micros(bench, Run::cpu);
         let unless = |names: &[&str], text: String| if names.contains(&name) { String::new() } else { text };
+        let to_bare =
+            |text: &dyn Fn(&str) -> Spread| bare.map_or(String::new(), |bare| format!("{:.2}", text(bare)));
         table.row(vec![
             name.into(),
             spread(&cpu).to_string(),
             unless(&[NONE], spread(&added(&cpu)).to_string()),
             unless(&[NONE], format!("{:.2}", spread(&pairwise(&cpu, &none, |cpu, none| cpu / none)))),
             unless(&[NONE], format!("{:.2}", added_a_change(&cpu))),
-            unless(&[NONE, BARE], format!("{:.2}", over_bare(&cpu))),
+            to_bare(&|bare| over_bare(&cpu, bare)),
+            to_bare(&|bare| of_bare(&cpu, bare)),
             unless(&[NONE, FORKSTAT], format!("{:.2}", of_forkstat(&cpu))),
             unless(&[NONE], format!("{:.2}", spread(&own_a_change(series)))),
             spread(&series.micros(bench, |run| run.clocks)).to_string(),
             spread(&series.micros(bench, |run| run.wall)).to_string(),
             series.events(bench),
-            series.worst(|run| run.dropped.map(|dropped| dropped.max(run.missed.unwrap_or(0)))),
+            series.worst(|run| run.dropped.max(run.missed)),
         ]);
     }
     let foreign = Spread::of(all.iter().flat_map(Series::runs).map(|run| run.foreign as f64));
-    let library = find(LIBRARY);
-    let goals = [
-        goal("proc-watch a change over bare", over_bare(&library).median, 3.0, "µs"),
-        goal("what proc-watch adds, to what forkstat adds", of_forkstat(&library).median, 0.4, ""),
+    let (cn_proc, perf) = (find(CN_PROC), find(PERF));
+    let mut goals = vec![
+        goal("cn_proc: a change over bare", over_bare(&cn_proc, BARE).median, 3.0, "µs"),
+        goal("cn_proc: what it adds, to what forkstat adds", of_forkstat(&cn_proc).median, 0.4, ""),
     ];
+    if bench.workload == Workload::Fork {
+        goals.extend([
+            goal("perf: what it adds, to what bare adds", of_bare(&perf, BARE_PERF).median, 1.3, ""),
+            goal("perf: what it adds, to what forkstat adds", of_forkstat(&perf).median, 0.6, ""),
+        ]);
+    }
+    let skipped: String = all
+        .iter()
+        .filter_map(|series| {
+            Some(format!("SKIPPED: {}: {}\n\n", series.watcher.name, series.failed.as_ref()?))
+        })
+        .collect();
     format!(
-        "## {}: {} iterations a round\n\n{table}\nOthers made {foreign:.0} processes and threads during a slice.\n\n{}\n",
+        "## {}: {} iterations a round\n\n{table}\n{skipped}Others made {foreign:.0} processes and threads during a slice.\n\n{}\n",
         bench.workload.title(),
         bench.iterations * slices,
         goals.join("\n"),

@@ -1,21 +1,16 @@
 //! One workload under one watcher.
 
-use std::io::{self, BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::io;
+use std::time::Duration;
 
 use benches::account::{Group, Reading};
+use benches::part::{self, PATIENCE, Part};
 use benches::workload::Workload;
-use benches::{machine, sockets, sys};
+use benches::{machine, sockets};
 
-use crate::parts;
 use crate::watchers::{SELF, Start, Watcher};
 
-/// Something is wrong if a start or an end takes longer.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The same for the measured part, which strace makes long.
+/// How long the measured part may take, which strace makes long.
 const LONG_PATIENCE: Duration = Duration::from_secs(300);
 
 /// What is run.
@@ -56,7 +51,7 @@ impl Run {
 impl Bench<'_> {
     pub(crate) fn run(&self, watcher: &Watcher) -> io::Result<Run> {
         let workload =
-            [parts::command("workload")?, vec![self.workload.to_string(), self.iterations.to_string()]]
+            [part::command("workload")?, vec![self.workload.to_string(), self.iterations.to_string()]]
                 .concat();
         let (mut workload, beside) = match watcher.start {
             Start::Nobody => (self.start(&workload)?, None),
@@ -69,8 +64,8 @@ impl Bench<'_> {
         };
         let watching = match (watcher.start, &beside) {
             (Start::Nobody, _) => None,
-            (_, Some(beside)) => Some(beside.child.id()),
-            (_, None) => Some(workload.child.id()),
+            (_, Some(beside)) => Some(beside.id()),
+            (_, None) => Some(workload.id()),
         };
         workload.line("ready", PATIENCE)?;
         let before = Reading::when_quiet(self.group, watching)?;
@@ -120,110 +115,9 @@ impl Bench<'_> {
 /// The words of a command, where `self` and a role stand for this program in it.
 fn command(words: &[&str]) -> io::Result<Vec<String>> {
     match words {
-        [SELF, role] => parts::command(role),
+        [SELF, role, rest @ ..] => {
+            Ok([part::command(role)?, rest.iter().map(|word| (*word).to_owned()).collect()].concat())
+        }
         words => Ok(words.iter().map(|word| (*word).to_owned()).collect()),
-    }
-}
-
-/// A process of ours, and the lines it writes. It is ended if anything goes wrong.
-#[derive(Debug)]
-struct Part {
-    child: Child,
-    lines: Receiver<String>,
-    name: String,
-}
-
-impl Part {
-    fn start(command: &[String]) -> io::Result<Self> {
-        let name = command.join(" ");
-        let mut child = Command::new(&command[0])
-            .args(&command[1..])
-            .stdin(Stdio::piped())
-            // forkstat writes for people: that goes where it costs the least.
-            .stdout(if name.starts_with("forkstat") { Stdio::null() } else { Stdio::piped() })
-            .spawn()
-            .map_err(|error| io::Error::other(format!("{}: {error}", command[0])))?;
-        let (send, lines) = mpsc::channel();
-        if let Some(out) = child.stdout.take() {
-            std::thread::spawn(move || {
-                BufReader::new(out).lines().map_while(Result::ok).try_for_each(|line| send.send(line))
-            });
-        }
-        Ok(Self { child, lines, name })
-    }
-
-    fn failed(&self, what: &str) -> io::Error {
-        io::Error::other(format!("{what}: {}", self.name))
-    }
-
-    /// Waits for a line that begins with a word; gives its numbers.
-    fn line(&mut self, word: &str, patience: Duration) -> io::Result<Vec<u64>> {
-        let deadline = Instant::now() + patience;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let line = self
-                .lines
-                .recv_timeout(left)
-                .map_err(|_| self.failed(&format!("it did not say {word:?}")))?;
-            let mut words = line.split(' ');
-            if words.next() == Some(word) {
-                return Ok(words.filter_map(|number| number.parse().ok()).collect());
-            }
-        }
-    }
-
-    /// Lets the workload go on.
-    fn go(&mut self) -> io::Result<()> {
-        self.child.stdin.as_mut().expect("its input is a pipe").write_all(b".")
-    }
-
-    /// Waits until it has a socket that listens.
-    fn listens(&mut self) -> io::Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
-            sleep(Duration::from_millis(10));
-            if let Some(status) = self.child.try_wait()? {
-                return Err(self.failed(&format!("it ended with {status}")));
-            }
-            if sockets::dropped(self.child.id()).is_some() {
-                // Bound; what it does from there on until it waits takes no longer than this.
-                sleep(Duration::from_millis(50));
-                return Ok(());
-            }
-        }
-        Err(self.failed("it does not listen"))
-    }
-
-    /// Asks it to end, more than once: the first may come between its looking and its waiting.
-    fn terminate(&mut self) -> io::Result<()> {
-        for _ in 0..50 {
-            if self.child.try_wait()?.is_some() {
-                return Ok(());
-            }
-            sys::terminate(self.child.id())?;
-            sleep(Duration::from_millis(20));
-        }
-        Err(self.failed("it does not end"))
-    }
-
-    /// Waits for its end, and gives what it said it saw and missed.
-    fn end(mut self) -> io::Result<Option<[u64; 2]>> {
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
-            if self.child.try_wait()?.is_some() {
-                let said = self.line("saw", Duration::from_millis(500)).unwrap_or_default();
-                return Ok(said.try_into().ok());
-            }
-            sleep(Duration::from_millis(5));
-        }
-        Err(self.failed("it did not end"))
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        // Both do nothing to one that has been waited for.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

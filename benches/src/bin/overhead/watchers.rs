@@ -4,6 +4,8 @@
 #[derive(Debug)]
 pub(crate) struct Watcher {
     pub(crate) name: &'static str,
+    /// The reader by the same means that does nothing with what it reads.
+    pub(crate) bare: Option<&'static str>,
     pub(crate) start: Start,
 }
 
@@ -22,22 +24,39 @@ pub(crate) enum Start {
 pub(crate) const SELF: &str = "self";
 
 pub(crate) const NONE: &str = "none";
-pub(crate) const BARE: &str = "bare";
-pub(crate) const LIBRARY: &str = "proc-watch";
+pub(crate) const BARE: &str = "bare cn_proc";
+pub(crate) const BARE_PERF: &str = "bare perf";
+pub(crate) const CN_PROC: &str = "ours, cn_proc";
+pub(crate) const PERF: &str = "ours, perf";
 pub(crate) const FORKSTAT: &str = "forkstat";
+
+impl Watcher {
+    const fn new(name: &'static str, bare: Option<&'static str>, start: Start) -> Self {
+        Self { name, bare, start }
+    }
+}
 
 /// All of them, in the order of the table.
 pub(crate) const WATCHERS: &[Watcher] = &[
-    Watcher { name: NONE, start: Start::Nobody },
-    Watcher { name: BARE, start: Start::Beside(&[SELF, "bare"]) },
-    Watcher { name: "bare-batched", start: Start::Beside(&[SELF, "bare-batched"]) },
+    Watcher::new(NONE, None, Start::Nobody),
+    Watcher::new(BARE, None, Start::Beside(&[SELF, "bare"])),
+    Watcher::new("bare cn_proc, batched", Some(BARE), Start::Beside(&[SELF, "bare-batched"])),
     // The least that a tokio program can do.
-    Watcher { name: "bare-tokio", start: Start::Beside(&[SELF, "bare-tokio"]) },
-    Watcher { name: LIBRARY, start: Start::Around(&[SELF, "proc-watch"]) },
-    Watcher { name: "proc-watch metadata", start: Start::Around(&[SELF, "proc-watch-metadata"]) },
-    Watcher { name: FORKSTAT, start: Start::Beside(&["forkstat", "-e", "fork,exec,exit"]) },
-    Watcher {
-        name: "strace",
-        start: Start::Around(&["strace", "-f", "-e", "trace=process", "-o", "/dev/null"]),
-    },
+    Watcher::new("bare cn_proc, tokio", Some(BARE), Start::Beside(&[SELF, "bare-tokio"])),
+    Watcher::new(CN_PROC, Some(BARE), Start::Around(&[SELF, "proc-watch", "cn_proc"])),
+    Watcher::new(
+        "ours, cn_proc, metadata",
+        Some(BARE),
+        Start::Around(&[SELF, "proc-watch-metadata", "cn_proc"]),
+    ),
+    Watcher::new(BARE_PERF, None, Start::Around(&[SELF, "bare-perf"])),
+    Watcher::new(PERF, Some(BARE_PERF), Start::Around(&[SELF, "proc-watch", "perf"])),
+    Watcher::new(
+        "ours, perf, metadata",
+        Some(BARE_PERF),
+        Start::Around(&[SELF, "proc-watch-metadata", "perf"]),
+    ),
+    Watcher::new("ours, both", Some(BARE), Start::Around(&[SELF, "proc-watch", "both"])),
+    Watcher::new(FORKSTAT, None, Start::Beside(&["forkstat", "-e", "fork,exec,exit"])),
+    Watcher::new("strace", None, Start::Around(&["strace", "-f", "-e", "trace=process", "-o", "/dev/null"])),
 ];

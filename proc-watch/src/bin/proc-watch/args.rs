@@ -18,6 +18,16 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(Run),
+    Doctor(Doctor),
+}
+
+/// Say which sources of events work here, what to do about those that do not, and what can be promised.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit status: 0 if some source works that is chosen by itself, 1 if none does.")]
+pub(crate) struct Doctor {
+    /// One line of JSON instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 const AFTER_HELP: &str = "\
@@ -40,7 +50,7 @@ pub(crate) struct Run {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
 
-    /// Where events come from; auto is the first source that works here.
+    /// Where events come from; auto is the first source that works here (see proc-watch doctor).
     #[arg(long, value_name = "SOURCE", default_value = "auto", value_parser = source_parser())]
     pub(crate) source: Source,
 
@@ -95,7 +105,10 @@ mod tests {
 
     fn run(words: &[&str]) -> Result<Run, clap::Error> {
         let words = ["proc-watch", "run"].iter().chain(words);
-        Args::try_parse_from(words).map(|Args { command: Command::Run(run) }| run)
+        Args::try_parse_from(words).map(|args| match args.command {
+            Command::Run(run) => run,
+            other => panic!("{other:?}"),
+        })
     }
 
     #[test]
@@ -116,7 +129,9 @@ mod tests {
     fn sources_by_name() {
         assert_eq!(run(&["x"]).unwrap().source, Source(None));
         assert_eq!(run(&["--source", "auto", "x"]).unwrap().source, Source(None));
-        assert_eq!(run(&["--source=cn_proc", "x"]).unwrap().source, Source(Some(SourceName::CnProc)));
+        for &name in SourceName::ALL {
+            assert_eq!(run(&["--source", name.as_str(), "x"]).unwrap().source, Source(Some(name)));
+        }
         let error = run(&["--source=kqueue", "x"]).unwrap_err().to_string();
         assert!(error.contains("auto, cn_proc"), "{error}");
     }

@@ -1,10 +1,13 @@
-//! Events as JSON, for programs: one object a line, as docs/json.md has it.
+//! Events and what `doctor` finds as JSON, for programs: one object a line, as docs/json.md has it.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-use proc_watch::{Event, EventKind, ExitStatus, Member, Metadata, ProcId, Told, WitnessReport};
+use proc_watch::{
+    Event, EventKind, ExitStatus, Member, Metadata, Probe, ProcId, SourceName, Told, WitnessReport,
+};
 use serde::{Serialize, Serializer};
 
 /// Raised when a key changes its meaning or goes; not when one is added.
@@ -124,6 +127,7 @@ impl<'a> Line<'a> {
             EventKind::Resync { found, exited } => {
                 Self { event: "resync", found: Some(*found), exited: Some(*exited), ..Self::default() }
             }
+            EventKind::Unseen => Self { event: "unseen", ..Self::default() },
             EventKind::Failed { error } => {
                 Self { event: "failed", error: Some(error.to_string()), ..Self::default() }
             }
@@ -219,6 +223,70 @@ pub(crate) fn write(event: &Event, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
+/// What `doctor` finds.
+#[derive(Serialize)]
+struct Findings<'a> {
+    v: u32,
+    default: Option<&'static str>,
+    sources: Vec<Finding<'a>>,
+}
+
+#[derive(Serialize)]
+struct Finding<'a> {
+    source: &'static str,
+    usable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    promises: Option<Promises>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<BTreeMap<&'static str, &'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<Option<&'static str>>,
+}
+
+#[derive(Serialize)]
+struct Promises {
+    exact_tree: bool,
+    statuses: bool,
+    counts_losses: bool,
+    attach: bool,
+    whole_machine: bool,
+}
+
+impl<'a> From<&'a Probe> for Finding<'a> {
+    fn from(probe: &'a Probe) -> Self {
+        let source = probe.name.as_str();
+        match &probe.outcome {
+            Ok(found) => {
+                let of = &found.capabilities;
+                let promises = Promises {
+                    exact_tree: of.exact_tree,
+                    statuses: of.statuses,
+                    counts_losses: of.counts_losses,
+                    attach: of.attach,
+                    whole_machine: of.whole_machine,
+                };
+                let details = found.details.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                let (promises, details) = (Some(promises), Some(details));
+                Self { source, usable: true, promises, details, reason: None, advice: None }
+            }
+            Err(error) => {
+                let (reason, advice) = (Some(error.reason()), Some(error.advice()));
+                Self { source, usable: false, promises: None, details: None, reason, advice }
+            }
+        }
+    }
+}
+
+/// Appends what `doctor` finds, and the end of its line.
+pub(crate) fn write_probes(probes: &[Probe], out: &mut Vec<u8>) {
+    let default = Probe::default_of(probes).map(SourceName::as_str);
+    let findings = Findings { v: VERSION, default, sources: probes.iter().map(Finding::from).collect() };
+    serde_json::to_writer(&mut *out, &findings).expect("text keys, and a Vec takes everything");
+    out.push(b'\n');
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,6 +330,7 @@ mod tests {
             own(EventKind::Resync { found: 1, exited: 4 }),
             r#"{"event":"resync",..,"found":1,"exited":4}"#
         );
+        assert_eq!(own(EventKind::Unseen), r#"{"event":"unseen",..}"#);
     }
 
     #[test]

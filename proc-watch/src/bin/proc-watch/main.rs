@@ -1,8 +1,9 @@
 //! The `proc-watch` command: runs a command and tells what its whole tree of processes does.
 //!
-//! `args` is what may be asked for, `run` is the one thing it does; `text`, `json` and `summary` are what it says.
+//! `args` is what may be asked for, `run` and `doctor` are what it does; `text`, `json` and `summary` are what it says.
 
 mod args;
+mod doctor;
 mod handover;
 mod json;
 mod output;
@@ -22,8 +23,11 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let args::Args { command: args::Command::Run(asked) } = args::Args::parse();
-    match run::run(&asked) {
+    let ended = match args::Args::parse().command {
+        args::Command::Run(asked) => run::run(&asked),
+        args::Command::Doctor(asked) => doctor::doctor(&asked),
+    };
+    match ended {
         Ok(code) => ExitCode::from(code),
         Err(refusal) => {
             output::tell(&format!("proc-watch: {refusal}\n"));

@@ -114,7 +114,7 @@ impl Summary<'_> {
     }
 
     fn losses(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { lost, losses, lost_exactly, missed, gaps, failure, .. } = self.tally;
+        let Tally { lost, losses, lost_exactly, missed, gaps, unseen, failure, .. } = self.tally;
         let Styles { bad, .. } = self.styles;
         if *losses == 0 && *gaps == 0 {
             writeln!(f, "  lost           nothing")?;
@@ -128,6 +128,12 @@ impl Summary<'_> {
             writeln!(
                 f,
                 "  not read       {bad}{missed} events came faster than they were read{bad:#}, in {gaps} gaps"
+            )?;
+        }
+        if *unseen > 0 {
+            writeln!(
+                f,
+                "  out of sight   {bad}{unseen} that may not be looked into{bad:#}, and whom they started"
             )?;
         }
         match failure {

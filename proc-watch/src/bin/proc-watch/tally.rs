@@ -43,6 +43,8 @@ pub(crate) struct Tally {
     /// Events that were not read in time, in so many gaps.
     pub(crate) missed: u64,
     pub(crate) gaps: u64,
+    /// Processes of which nothing more is seen but their ends.
+    pub(crate) unseen: u64,
     /// Why the stream broke off.
     pub(crate) failure: Option<Arc<SourceError>>,
     /// How the process that it is the tree of ended, if that was seen.
@@ -72,6 +74,7 @@ impl Tally {
             lost_exactly: true,
             missed: 0,
             gaps: 0,
+            unseen: 0,
             failure: None,
             leader: None,
             leader_is_gone: false,
@@ -108,6 +111,7 @@ impl Tally {
                 alive.into_iter().for_each(|id| self.ended(id));
             }
             EventKind::Lost { count, exact } => self.loss(*count, *exact),
+            EventKind::Unseen => self.unseen += 1,
             EventKind::Failed { error } => self.failure = Some(Arc::clone(error)),
             _ => {}
         }

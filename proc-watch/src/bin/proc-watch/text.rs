@@ -101,6 +101,13 @@ impl fmt::Display for Line<'_> {
             EventKind::Resync { found, exited } => {
                 write!(f, "{odd}right again: {found} processes found, {exited} found to have ended{odd:#}")
             }
+            EventKind::Unseen => {
+                process()?;
+                write!(
+                    f,
+                    "{bad}out of sight: it may not be looked into, and only its end will be told{bad:#}"
+                )
+            }
             EventKind::Failed { error } => {
                 write!(f, "{bad}nothing more is seen, the source failed: {error}{bad:#}")
             }

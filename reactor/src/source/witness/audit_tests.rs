@@ -32,7 +32,9 @@ impl Court {
     }
 
     fn all(&mut self, witness: Witness, changes: impl IntoIterator<Item = Change>) -> &mut Self {
-        changes.into_iter().for_each(|change| drop(self.tell(witness, change)));
+        for change in changes {
+            self.tell(witness, change);
+        }
         self
     }
 

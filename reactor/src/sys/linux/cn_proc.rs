@@ -55,7 +55,7 @@ pub(super) struct CnProc {
 impl CnProc {
     /// Opens it and makes sure that it works: the kernel answers, and what it then tells is about us.
     pub(super) fn open(options: &OpenOptions) -> Result<Self, SourceError> {
-        let first = listen(options)?;
+        let first = listen(options, || {})?;
         let granted = first.receive_buffer().map_err(failed("asking for the buffer's size", ""))?;
         let enough = granted >= ENOUGH_BUFFER;
         let shards = options
@@ -65,7 +65,7 @@ impl CnProc {
             .next_power_of_two();
         let mut sockets = vec![first];
         while sockets.len() < shards {
-            sockets.push(listen(options)?);
+            sockets.push(listen(options, || {})?);
         }
         if shards > 1 {
             for (shard, socket) in sockets.iter().enumerate() {
@@ -75,7 +75,7 @@ impl CnProc {
             }
         }
         let mut source = Self::over(sockets)?;
-        source.find_base_line()?;
+        source.find_base_line(marker::mark_all)?;
         tracing::debug!(granted, shards, "listening to the process connector");
         Ok(source)
     }
@@ -97,16 +97,21 @@ impl CnProc {
         })
     }
 
-    /// Drops everything up to a mark on each processor, which is where the accounts begin.
-    fn find_base_line(&mut self) -> Result<(), SourceError> {
+    /// Drops everything up to a mark on each processor, set by `mark`, which is where the accounts begin.
+    pub(super) fn find_base_line(
+        &mut self,
+        mut mark: impl FnMut() -> io::Result<marker::Marks>,
+    ) -> Result<(), SourceError> {
+        let mut overrun = false;
         for _ in 0..ATTEMPTS {
-            let marks = marker::mark_all()
-                .map_err(failed("making the marking thread", "raise the limit of processes"))?;
+            let marks =
+                mark().map_err(failed("making the marking thread", "raise the limit of processes"))?;
             let shards = self.sockets.len() as u32;
             let mut received = Vec::new();
             let mut found = Vec::new();
+            overrun = false;
             for (shard, socket) in self.sockets.iter().enumerate() {
-                empty(socket, &mut self.mailbox, |message| {
+                overrun |= empty(socket, &mut self.mailbox, |message| {
                     if message.sequence % shards == shard as u32 {
                         received.push((message.cpu, message.sequence));
                         if message.what == (What::Renamed { thread: marks.thread }) {
@@ -126,7 +131,11 @@ impl CnProc {
                 return Ok(());
             }
         }
-        Err(refused("it tells of processes, but not of this one"))
+        Err(if overrun {
+            flooded("the records of this program were lost")
+        } else {
+            refused("it tells of processes, but not of this one")
+        })
     }
 
     /// Reads one socket until it is empty, has overrun, or `limit` records have come. `take` gets the records of its
@@ -335,6 +344,14 @@ impl Source for CnProc {
         Capabilities::all()
     }
 
+    fn details(&self) -> Vec<(&'static str, String)> {
+        let granted = match self.sockets[0].receive_buffer() {
+            Ok(bytes) => format!("{} KiB", bytes / 1024),
+            Err(error) => error.to_string(),
+        };
+        vec![("sockets", self.sockets.len().to_string()), ("receive_buffer", granted)]
+    }
+
     fn is_gone(&mut self, pid: u32) -> bool {
         !syscall::exists(pid)
     }
@@ -379,9 +396,11 @@ impl Source for CnProc {
 }
 
 const OPEN_FILES: &str = "raise the limit of open files (ulimit -n)";
+const OUTSIDE: &str =
+    "it serves the initial pid, user and network namespace only: run outside of the container";
 
-/// A socket that listens, and that the kernel has answered.
-fn listen(options: &OpenOptions) -> Result<Socket, SourceError> {
+/// A socket that listens, and that the kernel has answered. `before` comes before each time that it is asked.
+pub(super) fn listen(options: &OpenOptions, mut before: impl FnMut()) -> Result<Socket, SourceError> {
     let mut socket = Socket::open().map_err(|error| match error.raw_os_error() {
         Some(libc::EMFILE | libc::ENFILE) => failed("socket", OPEN_FILES)(error),
         _ => failed("socket", "the kernel needs CONFIG_CONNECTOR and CONFIG_PROC_EVENTS")(error),
@@ -396,11 +415,10 @@ fn listen(options: &OpenOptions) -> Result<Socket, SourceError> {
     socket.bind().map_err(failed("bind", "it takes root, or kernel 6.6 or later"))?;
     for _ in 0..ATTEMPTS {
         let number = nonce();
+        before();
         socket.send(&message::request(Request::Listen, number)).map_err(|error| {
             match error.raw_os_error() {
-                Some(libc::ECONNREFUSED) => {
-                    failed("asking to listen", "it is heard in the initial network namespace only")(error)
-                }
+                Some(libc::ECONNREFUSED) => failed("asking to listen", OUTSIDE)(error),
                 _ => failed("asking to listen", "it takes root, or kernel 6.6 or later")(error),
             }
         })?;
@@ -424,10 +442,10 @@ fn listen(options: &OpenOptions) -> Result<Socket, SourceError> {
             }
             // The answer may have been dropped with others.
             None if overrun => {}
-            None => break,
+            None => return Err(refused("the kernel did not answer")),
         }
     }
-    Err(refused("the kernel did not answer"))
+    Err(flooded("the kernel's answer was lost"))
 }
 
 /// Empties a socket; true if records were dropped meanwhile.
@@ -457,6 +475,15 @@ fn failed(call: &'static str, advice: &'static str) -> impl Fn(io::Error) -> Sou
     move |error| SourceError::Call { source_name: NAME, call, error, advice }
 }
 
+/// What was waited for did not come, and records were dropped: it may have been among them.
+fn flooded(what: &str) -> SourceError {
+    SourceError::Refused {
+        source_name: NAME,
+        reason: format!("{what} in a flood of records, {ATTEMPTS} times in a row"),
+        advice: "ask for a larger receive buffer (net.core.rmem_max limits it), or try again when fewer processes start",
+    }
+}
+
 /// Nothing was denied, and nothing came: so it is for programs in other namespaces than the initial ones.
 fn refused(what: &str) -> SourceError {
     // The inode numbers of the initial namespaces are fixed (linux/proc_ns.h).
@@ -472,9 +499,5 @@ fn refused(what: &str) -> SourceError {
         [] => what.to_owned(),
         outside => format!("{what}; this program is in a {} namespace of its own", outside.join(" and a ")),
     };
-    SourceError::Refused {
-        source_name: NAME,
-        reason,
-        advice: "it serves the initial pid and user namespace only: run outside of the container",
-    }
+    SourceError::Refused { source_name: NAME, reason, advice: OUTSIDE }
 }

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::cn_proc::CnProc;
-use super::message;
+use super::cn_proc::{CnProc, listen};
 use super::netlink::Socket;
+use super::{marker, message, syscall};
 use crate::event::{Change, Stamped};
 use crate::source::{Drained, Source};
 use crate::sys::OpenOptions;
@@ -83,7 +83,7 @@ fn loss_is_exact(shards: usize) {
 fn counts_exactly(shards: usize) -> bool {
     let Some(mut small) = open(Some(4096), shards) else { return true };
     let Some(mut witness) = open(None, 1) else { return true };
-    let allowed = super::syscall::allowed_cpus().unwrap();
+    let allowed = syscall::allowed_cpus().unwrap();
     small.settle(&mut Vec::new()).unwrap();
     let from = small.ledger.next();
     flood(1_500);
@@ -252,4 +252,39 @@ fn k8_answers_to_other_listeners_are_no_loss() {
     assert_eq!(end, Drained::All);
     let loss = one.settle(&mut Vec::new()).unwrap();
     assert!(loss.count == 0 || !loss.exact, "nothing was lost: {loss:?}");
+}
+
+/// More records than a buffer of 4 KiB holds, by the time that this returns: made by this thread, on its way into all sockets.
+fn overfill() {
+    (0..200).for_each(|_| syscall::rename_to_own_name().unwrap());
+}
+
+/// A full buffer takes neither the kernel's answer nor our own marks. That is no namespace's fault, and to run elsewhere
+/// would not help.
+#[test]
+fn a_flood_is_not_taken_for_a_refusal() {
+    let _one = ONE_BY_ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    // While nobody listens no records are made.
+    let Some(_witness) = open(None, 1) else { return };
+    let Some(mut small) = open(Some(4096), 1) else { return };
+    let options = OpenOptions { receive_buffer: Some(4096), ..OpenOptions::default() };
+    let unheard = listen(&options, overfill).unwrap_err().to_string();
+    let unmarked = small.find_base_line(|| {
+        overfill();
+        marker::mark_all()
+    });
+    let unmarked = unmarked.unwrap_err().to_string();
+    for error in [unheard, unmarked] {
+        assert!(error.contains("lost in a flood") && error.contains("larger receive buffer"), "{error}");
+        assert!(!error.contains("container"), "{error}");
+    }
+    // What is lost at first may come later.
+    let mut floods = 3;
+    let twice = listen(&options, || {
+        if floods > 0 {
+            floods -= 1;
+            overfill();
+        }
+    });
+    assert!(twice.is_ok(), "{twice:?}");
 }

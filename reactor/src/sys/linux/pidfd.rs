@@ -153,7 +153,6 @@ impl Pidfd {
     ///
     /// # Errors
     /// As for [`peek`](Self::peek).
-    #[cfg_attr(not(test), expect(dead_code, reason = "whoever reaps what it spawned itself is to come"))]
     pub(crate) fn reap(&self) -> io::Result<Option<i32>> {
         self.wait(0)
     }

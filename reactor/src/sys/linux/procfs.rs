@@ -11,7 +11,26 @@ use super::syscall;
 use crate::process::metadata::{Field, Metadata, Missing};
 use crate::source::{Living, Reading};
 
+/// Whether the pids in /proc are those of this program's own namespace.
+pub(super) fn is_of_this_namespace() -> io::Result<bool> {
+    // Dangling where this program has no pid there.
+    match fs::read_link("/proc/self") {
+        Ok(link) => Ok(link.as_os_str() == std::process::id().to_string().as_str()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && fs::exists("/proc/stat")? => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a filter looks at this program's system calls (seccomp(2)).
+pub(super) fn is_filtered() -> bool {
+    fs::read_to_string("/proc/self/status")
+        .is_ok_and(|status| status.lines().any(|line| line.split_whitespace().eq(["Seccomp:", "2"])))
+}
+
 /// All pids, by the names in /proc.
+///
+/// # Errors
+/// It cannot be read, or is not what it ought to be: without an entry for this program it would tell that everybody has ended.
 pub(super) fn pids() -> io::Result<Vec<u32>> {
     let mut pids = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -19,7 +38,11 @@ pub(super) fn pids() -> io::Result<Vec<u32>> {
             pids.push(pid);
         }
     }
-    Ok(pids)
+    if pids.contains(&std::process::id()) {
+        Ok(pids)
+    } else {
+        Err(io::Error::new(io::ErrorKind::NotFound, "this process is not in it"))
+    }
 }
 
 /// How often one process is looked up anew, whose pid had another owner before all was read.

@@ -6,6 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::cn_proc_model;
 use super::message::{self, Message, What};
+use super::perf::record;
 use super::procfs::{self, Stat};
 use crate::event::Change;
 
@@ -19,6 +20,29 @@ pub(crate) fn datagram(bytes: &[u8]) {
     longer.extend([0xff; 32]);
     assert_eq!(message::parse(&longer).as_ref(), Some(&message));
     assert_eq!(message::parse(&made_of(&message)).as_ref(), Some(&message));
+}
+
+/// What stands in a ring of perf events, up to where it is no record any more.
+pub(crate) fn perf(mut bytes: &[u8]) {
+    let mut twins = record::Twins::default();
+    while let Some(length) =
+        bytes.get(6..8).map(|length| usize::from(u16::from_ne_bytes([length[0], length[1]])))
+    {
+        let parsed = record::parse(bytes);
+        let Some((one, rest)) = bytes.split_at_checked(length).filter(|(one, _)| one.len() >= 8) else {
+            assert_eq!(parsed, None, "it is longer than what there is, or shorter than its head");
+            return;
+        };
+        assert_eq!(record::parse(one), parsed, "what follows is none of its");
+        if let Some(record) = parsed {
+            let again = record::Record { event: record.event.wrapping_add(1), ..record };
+            twins.is_new(&record);
+            assert!(twins.is_new(&record), "the same event told it twice");
+            assert!(!twins.is_new(&again) && !twins.is_new(&again), "another told no more than the first");
+            assert!(twins.is_new(&again), "but now it does");
+        }
+        bytes = rest;
+    }
 }
 
 fn made_of(message: &Message) -> Vec<u8> {

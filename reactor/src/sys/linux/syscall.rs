@@ -43,6 +43,12 @@ pub(super) fn ticks_per_second() -> u64 {
     u64::try_from(ticks).ok().filter(|ticks| *ticks > 0).unwrap_or(100)
 }
 
+/// Has the kernel give orphans of all descendants to this program (prctl(2)).
+pub(super) fn adopt_orphans() -> io::Result<()> {
+    // SAFETY: takes integers.
+    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) })
+}
+
 /// How many processors there may be, online or not (sysconf(3)).
 pub(super) fn processors() -> u32 {
     // SAFETY: takes a name by value.

@@ -108,6 +108,12 @@ impl Perf {
                 let own = || pidfd.peek().ok().flatten().filter(|_| member.parent == self.me);
                 let others = || procfs::look(pid).ok().flatten().and_then(|zombie| zombie.status);
                 let status = own().or_else(others);
+                // An orphan that came to us: nobody else will reap it, unless the program waits for just anybody.
+                if self.reaps_orphans && member.parent != self.me {
+                    if let Ok(Some(status)) = pidfd.reap() {
+                        return Verdict::Told(Some(status));
+                    }
+                }
                 // What was read by its id was its own if it has not been reaped meanwhile.
                 match pidfd.is_ended() {
                     Ok(Ended::Reaped) => Verdict::Told(pidfd.exit_status()),

@@ -41,17 +41,19 @@ impl Event {
     }
 
     fn open_with(purpose: Purpose, thread: u32, cpu: u32, read_format: u64) -> io::Result<Self> {
-        let mut attr = perf_event_attr::default();
-        attr.size = size_of::<perf_event_attr>() as u32;
-        attr.type_ = abi::PERF_TYPE_SOFTWARE;
-        attr.config = u64::from(abi::PERF_COUNT_SW_DUMMY);
-        attr.sample_type = u64::from(SAMPLE);
-        attr.read_format = read_format;
+        let mut attr = perf_event_attr {
+            size: size_of::<perf_event_attr>() as u32,
+            type_: abi::PERF_TYPE_SOFTWARE,
+            config: u64::from(abi::PERF_COUNT_SW_DUMMY),
+            sample_type: u64::from(SAMPLE),
+            read_format,
+            clockid: libc::CLOCK_MONOTONIC,
+            ..Default::default()
+        };
         attr.set_sample_id_all(1);
         attr.set_exclude_kernel(1);
         attr.set_exclude_hv(1);
         attr.set_use_clockid(1);
-        attr.clockid = libc::CLOCK_MONOTONIC;
         // Each record wakes: counted in bytes, for a count in events looks at samples only.
         attr.set_watermark(1);
         attr.__bindgen_anon_2.wakeup_watermark = 1;

@@ -133,6 +133,19 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_stands_in_a_ring(
+            records in proptest::collection::vec((0_u32..9, proptest::prelude::any::<u16>(), proptest::collection::vec(0_u32..4, 0..9)), 0..20),
+            cut in 0_usize..700,
+        ) {
+            let mut ring: Vec<u8> =
+                records.iter().flat_map(|(kind, misc, body)| bytes(*kind, *misc, body, 1, 2)).collect();
+            ring.truncate(cut);
+            super::super::super::properties::perf(&ring);
+        }
+    }
+
     #[test]
     fn what_two_events_tell_is_told_once() {
         let mut twins = Twins::default();

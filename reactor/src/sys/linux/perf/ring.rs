@@ -58,8 +58,11 @@ impl Ring {
     }
 
     fn word(&self, offset: usize) -> &AtomicU64 {
-        // SAFETY: within the first page, aligned, mapped as long as `self` lives, and written by the kernel as a whole.
-        unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(offset).cast()) }
+        debug_assert!(offset + 8 <= self.page && offset % 8 == 0);
+        // SAFETY: within the first page.
+        let word = unsafe { self.base.as_ptr().add(offset) };
+        // SAFETY: aligned, mapped as long as `self` lives, and written by the kernel as a whole.
+        unsafe { AtomicU64::from_ptr(word.cast()) }
     }
 
     /// Up to where the kernel has written. What lies before may be read.
@@ -75,8 +78,10 @@ impl Ring {
     /// What the kernel has written, from `at` on: between tail and head, where it writes no more.
     fn bytes(&self, at: usize, length: usize) -> &[u8] {
         debug_assert!(at + length <= self.data);
-        // SAFETY: behind the first page lie `data` bytes, and these are not written while the tail is not moved past them.
-        unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(self.page + at), length) }
+        // SAFETY: behind the first page lie `data` bytes.
+        let begin = unsafe { self.base.as_ptr().add(self.page + at) };
+        // SAFETY: the kernel does not write these while the tail is not moved past them.
+        unsafe { std::slice::from_raw_parts(begin, length) }
     }
 
     /// Hands the bytes of each record up to `head` to `take`, and gives the room back.

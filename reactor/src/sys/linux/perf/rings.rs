@@ -26,16 +26,27 @@ pub(super) struct Read {
     pub(super) lost: u64,
 }
 
+/// Why there are no rings.
+#[derive(Debug)]
+pub(super) enum OpenError {
+    /// No event could be opened.
+    Event(io::Error),
+    /// It could, and there was no memory for a ring of it.
+    Memory(io::Error),
+}
+
 impl Rings {
     /// Owned by the calling thread, of `pages` pages each, or of as many as are permitted if that is fewer.
     ///
     /// # Errors
     /// Perf events are not permitted, or not even the smallest rings.
-    pub(super) fn open(cpus: &[u32], wanted: usize, fewer: bool) -> io::Result<(Self, usize)> {
+    pub(super) fn open(cpus: &[u32], wanted: usize, fewer: bool) -> Result<(Self, usize), OpenError> {
         let mut pages = wanted;
         loop {
             match Self::map(cpus, pages) {
-                Err(error) if fewer && error.raw_os_error() == Some(libc::EPERM) && pages > SMALLEST => {
+                Err(OpenError::Memory(error))
+                    if fewer && error.raw_os_error() == Some(libc::EPERM) && pages > SMALLEST =>
+                {
                     pages /= 2
                 }
                 rings => return Ok((rings?, pages)),
@@ -43,14 +54,17 @@ impl Rings {
         }
     }
 
-    fn map(cpus: &[u32], pages: usize) -> io::Result<Self> {
+    fn map(cpus: &[u32], pages: usize) -> Result<Self, OpenError> {
         let mut rings = Vec::new();
         for &cpu in cpus {
             match Event::open(Purpose::Ring, 0, cpu) {
-                Ok(owner) => rings.push((Ring::map(owner, cpu, pages)?, Twins::default())),
+                Ok(owner) => {
+                    let ring = Ring::map(owner, cpu, pages).map_err(OpenError::Memory)?;
+                    rings.push((ring, Twins::default()));
+                }
                 // It is offline: nothing happens there.
                 Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(OpenError::Event(error)),
             }
         }
         Ok(Self { rings, order: DoubleSnapshot::new(), second: Vec::new() })

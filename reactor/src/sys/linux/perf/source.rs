@@ -24,8 +24,8 @@ use super::cover::Watch;
 use super::event::Event;
 use super::member::{Birth, Member};
 use super::record::{Record, What};
-use super::rings::Rings;
-use crate::error::SourceError;
+use super::rings::{OpenError, Rings};
+use crate::error::{SourceError, census_advice};
 use crate::event::{Change, Stamped};
 use crate::process::threads::Threads;
 use crate::source::{Capabilities, Drained, Living, Loss, Reading, Source, Spawner};
@@ -85,6 +85,8 @@ pub(in super::super) struct Perf {
     /// A process or a thread with events of its own has ended.
     pub(super) some_ended: bool,
     pub(super) me: u32,
+    /// Orphans come to this program, to be reaped here.
+    pub(super) reaps_orphans: bool,
 }
 
 /// Makes the descriptor readable until the next drain.
@@ -112,9 +114,10 @@ impl Perf {
         let cpus: Vec<u32> = (0..syscall::processors()).collect();
         let (wanted, fewer) =
             (options.ring_pages.unwrap_or(PAGES).next_power_of_two(), options.ring_pages.is_none());
+        check_proc()?;
         let begin = move || -> Result<(Rings, usize, Vec<Event>), SourceError> {
-            let (rings, pages) = Rings::open(&cpus, wanted, fewer).map_err(refused)?;
-            let inherited = rings.follow(0).map_err(refused)?;
+            let (rings, pages) = Rings::open(&cpus, wanted, fewer).map_err(not_open)?;
+            let inherited = rings.follow(0).map_err(|error| not_open(OpenError::Event(error)))?;
             syscall::rename_to_own_name().map_err(failed("prctl", ""))?;
             Ok((rings, pages, inherited))
         };
@@ -136,6 +139,9 @@ impl Perf {
             epoll.add(ring.as_fd(), RINGS).map_err(&out_of_files)?;
         }
         epoll.add(bell.fd.as_fd(), BELL).map_err(&out_of_files)?;
+        if options.subreaper {
+            syscall::adopt_orphans().map_err(failed("prctl(PR_SET_CHILD_SUBREAPER)", ""))?;
+        }
         let budget = options.pidfds.unwrap_or_else(|| syscall::open_files_limit() / 4);
         tracing::debug!(pages, budget, "perf events are open");
         Ok(Self {
@@ -163,6 +169,7 @@ impl Perf {
             awaited: 0,
             some_ended: false,
             me: std::process::id(),
+            reaps_orphans: options.subreaper,
         })
     }
 
@@ -355,6 +362,14 @@ impl Source for Perf {
         }
     }
 
+    fn details(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("rings", self.rings.iter().count().to_string()),
+            ("pages_each", self.pages.to_string()),
+            ("pidfds_at_most", self.budget.to_string()),
+        ]
+    }
+
     fn fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
     }
@@ -456,15 +471,79 @@ fn failed(call: &'static str, advice: &'static str) -> impl Fn(io::Error) -> Sou
 }
 
 /// Why perf events could not be opened.
-fn refused(error: io::Error) -> SourceError {
-    let advice = match error.raw_os_error() {
-        Some(libc::EACCES | libc::EPERM) => {
-            "perf events are not permitted here: a container's seccomp profile has to allow perf_event_open, \
-             kernel.perf_event_paranoid has to be 2 or lower, or the program needs CAP_PERFMON"
+fn not_open(error: OpenError) -> SourceError {
+    match error {
+        OpenError::Event(error) => {
+            let advice = advice(error.raw_os_error(), procfs::is_filtered());
+            SourceError::Call { source_name: NAME, call: "perf_event_open", error, advice }
         }
-        Some(libc::EMFILE | libc::ENFILE) => "raise the limit of open files (ulimit -n)",
-        Some(libc::ENOENT | libc::ENOSYS | libc::EOPNOTSUPP) => "the kernel needs CONFIG_PERF_EVENTS",
+        OpenError::Memory(error) => {
+            let advice = match error.raw_os_error() {
+                Some(libc::EPERM) => {
+                    "no more memory may be locked for rings by all programs of this user: raise the limit (ulimit -l) or \
+                     kernel.perf_event_mlock_kb, or ask for fewer pages"
+                }
+                _ => "please report this",
+            };
+            SourceError::Call { source_name: NAME, call: "mapping a ring", error, advice }
+        }
+    }
+}
+
+/// What to do about an error of perf_event_open(2). The kernel itself says EACCES to who may not, and container engines' filters of
+/// system calls EPERM.
+fn advice(errno: Option<i32>, filtered: bool) -> &'static str {
+    match (errno, filtered) {
+        (Some(libc::EPERM), true) => {
+            "a seccomp filter denies it, as containers have one: allow perf_event_open in the container's seccomp \
+             profile, or give the container CAP_PERFMON"
+        }
+        (Some(libc::EACCES | libc::EPERM), _) => {
+            "set kernel.perf_event_paranoid to 2 or lower, or give the program CAP_PERFMON"
+        }
+        (Some(libc::EMFILE | libc::ENFILE), _) => "raise the limit of open files (ulimit -n)",
+        (Some(libc::ENOSYS), true) => {
+            "a seccomp filter hides it, or the kernel lacks CONFIG_PERF_EVENTS: allow perf_event_open in the \
+             container's seccomp profile"
+        }
+        (Some(libc::ENOENT | libc::ENOSYS | libc::EOPNOTSUPP), _) => "the kernel needs CONFIG_PERF_EVENTS",
         _ => "please report this",
-    };
-    SourceError::Call { source_name: NAME, call: "perf_event_open", error, advice }
+    }
+}
+
+/// Processes are looked up in /proc by the ids that the records have, which are those of this program's namespace.
+fn check_proc() -> Result<(), SourceError> {
+    match procfs::is_of_this_namespace() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(SourceError::Refused {
+            source_name: NAME,
+            reason: "/proc is that of another pid namespace".to_owned(),
+            advice: "mount one of this namespace (mount -t proc proc /proc, unshare --mount-proc)",
+        }),
+        Err(error) => {
+            let advice = census_advice(&error);
+            Err(failed("reading /proc/self", advice)(error))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_advice_is_for_whoever_denies() {
+        let says = |errno, filtered, word: &str| {
+            assert!(advice(Some(errno), filtered).contains(word), "{errno}, {filtered}")
+        };
+        says(libc::EPERM, true, "seccomp profile");
+        says(libc::EPERM, false, "CAP_PERFMON");
+        says(libc::EACCES, true, "perf_event_paranoid");
+        says(libc::EACCES, false, "perf_event_paranoid");
+        says(libc::EMFILE, false, "open files");
+        says(libc::ENOSYS, true, "seccomp profile");
+        says(libc::ENOSYS, false, "CONFIG_PERF_EVENTS");
+        let full = not_open(OpenError::Memory(io::Error::from_raw_os_error(libc::EPERM))).to_string();
+        assert!(full.contains("ulimit -l") && !full.contains("seccomp"), "{full}");
+    }
 }
