@@ -8,5 +8,7 @@ pub(crate) mod record;
 mod ring;
 mod rings;
 mod source;
+#[cfg(test)]
+mod tests;
 
 pub(super) use source::Perf;
