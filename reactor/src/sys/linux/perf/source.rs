@@ -32,8 +32,9 @@ use crate::source::{Capabilities, Drained, Living, Loss, Reading, Source, Spawne
 use crate::sys::OpenOptions;
 
 pub(super) const NAME: &str = "perf";
-/// With the page in front of it, exactly what the kernel allows every user for each processor (`kernel.perf_event_mlock_kb`).
-const PAGES: usize = 128;
+/// With the page in front of it, half of what the kernel allows every user for each processor (`kernel.perf_event_mlock_kb`), so that
+/// there is room for two watchers of one user who may lock no memory else.
+const PAGES: usize = 64;
 /// How often it is settled that nothing more was lost, where records come all the time.
 const ATTEMPTS: usize = 5;
 /// Nobody makes two processes of one id within so many nanoseconds.
