@@ -10,6 +10,8 @@ mod harness;
 mod losses;
 #[path = "cli/signals.rs"]
 mod signals;
+#[path = "cli/witnesses.rs"]
+mod witnesses;
 
 use std::collections::HashSet;
 use std::ffi::OsStr;

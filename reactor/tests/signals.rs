@@ -212,9 +212,11 @@ fn make(pid: Option<libc::pid_t>) -> io::Result<libc::pid_t> {
     // SAFETY: the arguments live until it returns, and the child only sleeps.
     let child = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) };
     let error = io::Error::last_os_error();
-    while child == 0 {
-        // SAFETY: takes nothing.
-        unsafe { libc::pause() };
+    if child == 0 {
+        loop {
+            // SAFETY: takes nothing.
+            unsafe { libc::pause() };
+        }
     }
     // SAFETY: as above.
     unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) };

@@ -191,6 +191,28 @@ fn k10_we_reap_nobody() {
     });
 }
 
+/// Trap 6: perf writes that a process exits while it still gives its memory back, long before it can be waited for; cn_proc sends it
+/// after. Whatever the source, an end that is told is one that can be waited for.
+#[test]
+fn trap_6_an_end_that_is_told_can_be_waited_for() {
+    over_each_source(Known::All, |source| {
+        let (reactor, dir) = (reactor(source.name), directory());
+        let (mut truth, mut ends) = (Vec::new(), Ends::default());
+        for number in 0..20 {
+            let mut command = mortal(number, &dir);
+            if number % 2 == 0 {
+                command = Command::new(MORTAL);
+                command.args(["bulk", &planned(number).to_string()]);
+            }
+            let (mut reader, mut child) = spawn(&reactor, command);
+            read(&reactor, &mut reader, &mut ends);
+            let status = child.try_wait().expect("nobody else waits for it").expect("its end was told");
+            truth.push((child.id(), check_waited(number, Ok(status))));
+        }
+        (truth, ends)
+    });
+}
+
 fn truth_of(truth: &[(u32, i32)], pid: u32) -> usize {
     truth.iter().filter(|(known, _)| *known == pid).count()
 }
@@ -330,6 +352,7 @@ fn k10_wait4_of_any_child_in_another_thread() {
 
 #[test]
 #[ignore = "a part of `k10_wait4_of_any_child_in_another_thread`"]
+#[expect(clippy::zombie_processes, reason = "another thread waits for it")]
 fn any_child_is_waited_for() {
     let Some(name) = forced() else { return };
     for _ in 0..ATTEMPTS {
@@ -367,20 +390,26 @@ fn any_child_is_waited_for() {
     panic!("records were lost each time");
 }
 
-/// Waits for any child, with stops, until `last` has ended.
+/// Waits for any child, with stops, until `last` has ended and nobody is left. Who ends after others may be waited for before
+/// them.
 fn reap_all(last: u32) -> Vec<(u32, i32)> {
-    let mut reaped = Vec::new();
+    let (mut reaped, mut seen_last) = (Vec::new(), false);
     loop {
         let mut status = 0;
         let flags = libc::WUNTRACED | libc::WCONTINUED | libc::__WALL;
         // SAFETY: the status is this function's; no usage is asked for.
         let pid = unsafe { libc::wait4(-1, &raw mut status, flags, std::ptr::null_mut()) };
-        assert!(pid > 0, "{}", std::io::Error::last_os_error());
-        assert!(libc::WIFEXITED(status) || libc::WIFSIGNALED(status), "{pid} did not end: {status:#x}");
-        if pid as u32 == last {
+        if pid < 0 {
+            assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::ECHILD));
+            assert!(seen_last, "somebody else reaped the last");
             return reaped;
         }
-        reaped.push((pid as u32, status));
+        assert!(libc::WIFEXITED(status) || libc::WIFSIGNALED(status), "{pid} did not end: {status:#x}");
+        if pid as u32 == last {
+            seen_last = true;
+        } else {
+            reaped.push((pid as u32, status));
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Processes that end as they are told.
 //!
-//! `mortal end STATUS` ends with this wait status. `mortal linger` ends with its input.
+//! `mortal end STATUS` ends with this wait status, `mortal bulk STATUS` with much memory to be given back. `mortal linger` ends with its input.
 //! `mortal reap COUNT`, `mortal ignore COUNT` and `mortal orphan COUNT` make that many children that end as
 //! [`tests::ends::planned`] says, and write down what they know of it, a line each: `PID STATUS`. The first reaps them as fast as
 //! it can, and fails if a status is lost or wrong; the second has the kernel reap them; those of the third lose their parent
@@ -10,22 +10,33 @@
 use std::collections::HashMap;
 use std::ffi::c_int;
 use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
 
 use tests::ends::{CORE, is_as_planned, planned};
 
 /// Children that live at the same time.
 const AT_ONCE: usize = 16;
+/// Takes the kernel milliseconds to give back.
+const BULK: usize = 48 << 20;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["end", status] => end(number(status)),
+        ["bulk", status] => {
+            // Written to, so that it is there.
+            let bulk = std::hint::black_box(vec![1_u8; BULK]);
+            std::mem::forget(bulk);
+            end(number(status));
+        }
         ["linger"] => drop(io::stdin().read(&mut [0])),
         ["reap", count] => reap(number(count)),
         ["ignore", count] => ignore(number(count)),
         ["orphan", count] => orphan(number(count)),
-        _ => panic!("usage: mortal end STATUS | linger | reap COUNT | ignore COUNT | orphan COUNT"),
+        _ => panic!(
+            "usage: mortal end STATUS | bulk STATUS | linger | reap COUNT | ignore COUNT | orphan COUNT"
+        ),
     }
 }
 
@@ -121,13 +132,13 @@ fn wait_until_none_is_left() {
 fn orphan(count: usize) {
     let mut truth = Vec::new();
     for number in 0..count {
-        let (mut reading, writing) = io::pipe().expect("a pipe");
+        let (mut reading, writing) = UnixStream::pair().expect("a pair of sockets");
         let status = planned(number) & !CORE;
         // SAFETY: there is no other thread that could hold a lock.
         let between = unsafe { libc::fork() };
         if between == 0 {
             drop(reading);
-            let (mut until, held) = io::pipe().expect("a pipe");
+            let (mut until, held) = UnixStream::pair().expect("a pair of sockets");
             // SAFETY: as above.
             let child = unsafe { libc::fork() };
             if child == 0 {
@@ -136,7 +147,7 @@ fn orphan(count: usize) {
                 let _ = until.read(&mut [0]);
                 end(status);
             }
-            (&writing).write_all(&child.to_ne_bytes()).expect("a pipe that is read");
+            (&writing).write_all(&child.to_ne_bytes()).expect("somebody who reads it");
             end(0);
         }
         drop(writing);

@@ -334,6 +334,22 @@ mod tests {
     }
 
     #[test]
+    fn the_witnesses_line_has_its_keys_in_order() {
+        let mut out = Vec::new();
+        let report = WitnessReport::default();
+        write_witnesses(&report, ProcId::new(7, 70), Duration::from_nanos(5), &mut out);
+        let line = concat!(
+            r#"{"v":1,"t":5,"id":"7:70","pid":7,"event":"witnesses","ppid":null,"agreed":0,"processes":0,"open":0,"#,
+            r#""exempt":0,"lost_by_second":0,"disagreed":0,"disagreements":[],"error":null}"#,
+            "\n"
+        );
+        assert_eq!(String::from_utf8(out).unwrap(), line);
+        let told = Told { births: 1, execs: 0, ends: 2 };
+        let facts = serde_json::to_string(&Facts::from(told)).unwrap();
+        assert_eq!(facts, r#"{"births":1,"execs":0,"ends":2}"#);
+    }
+
+    #[test]
     fn what_runs_is_text_bytes_or_null() {
         let mut metadata = Metadata::missing(Missing::Gone);
         let exec = |metadata: &Metadata| own(EventKind::Exec { metadata: Arc::new(metadata.clone()) });

@@ -35,7 +35,7 @@ impl fmt::Display for Summary<'_> {
         self.usage(f)?;
         self.left_behind(f)?;
         self.losses(f)?;
-        self.witnesses.map_or(Ok(()), |report| self.witnesses(f, report))
+        self.witnesses.map_or(Ok(()), |report| write!(f, "{}", Witnesses { report, styles: self.styles }))
     }
 }
 
@@ -143,17 +143,21 @@ impl Summary<'_> {
     }
 }
 
-impl Summary<'_> {
-    fn witnesses(&self, f: &mut fmt::Formatter<'_>, report: &WitnessReport) -> fmt::Result {
+/// What two witnesses came to.
+struct Witnesses<'a> {
+    report: &'a WitnessReport,
+    styles: &'a Styles,
+}
+
+impl fmt::Display for Witnesses<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Styles { bad, .. } = self.styles;
         let WitnessReport { agreed, processes, open, exempt, lost_by_second, disagreements, silent, .. } =
-            report;
+            self.report;
         write!(f, "  witnesses      agree on {agreed} births, execs and ends of {processes} processes")?;
-        let disagreed = report.disagreed();
-        match disagreed {
-            0 => {}
-            1 => write!(f, "; {bad}disagree on one{bad:#}")?,
-            _ => write!(f, "; {bad}disagree on {disagreed}{bad:#}")?,
+        let disagreed = self.report.disagreed();
+        if disagreed > 0 {
+            write!(f, "; {bad}disagree on {disagreed}{bad:#}")?;
         }
         if *open > 0 {
             write!(f, "; {bad}one has yet to tell what the other has told of {open}{bad:#}")?;
@@ -169,7 +173,7 @@ impl Summary<'_> {
         }
         writeln!(f)?;
         disagreements.iter().take(LISTED).try_for_each(|one| writeln!(f, "    {one}"))?;
-        let more = disagreed.saturating_sub(LISTED as u64);
+        let more = disagreed.saturating_sub(LISTED.min(disagreements.len()) as u64);
         if more > 0 { writeln!(f, "    ... {more} more") } else { Ok(()) }
     }
 }
@@ -198,6 +202,20 @@ impl fmt::Display for Share {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_witnesses_came_to_is_one_line_and_those_that_differ() {
+        let styles = Styles::default();
+        let mut report = WitnessReport::default();
+        let said = |report: &WitnessReport| Witnesses { report, styles: &styles }.to_string();
+        let agree = "  witnesses      agree on 0 births, execs and ends of 0 processes";
+        assert_eq!(said(&report), format!("{agree}\n"));
+        (report.further, report.open, report.exempt, report.lost_by_second) = (3, 4, 5, 6);
+        report.silent = Some("it broke".to_owned());
+        let all = "; disagree on 3; one has yet to tell what the other has told of 4; 5 not compared; the second \
+                   lost 6 records; the second failed: it broke\n    ... 3 more\n";
+        assert_eq!(said(&report), format!("{agree}{all}"));
+    }
 
     #[test]
     fn a_share_is_never_rounded_to_all_or_nothing() {

@@ -8,7 +8,7 @@ mod audit;
 #[cfg(test)]
 mod audit_tests;
 mod both;
-#[cfg(test)]
+#[cfg(all(test, not(any(proc_reactor_loom, proc_reactor_shuttle))))]
 mod both_tests;
 #[cfg(test)]
 mod random_tests;

@@ -6,6 +6,7 @@ use std::io;
 use std::mem::zeroed;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What the kernel tells by [`PIDFD_GET_INFO`]: its first version, which all later ones begin with.
 #[repr(C)]
@@ -45,6 +46,9 @@ const READ_AND_WRITE: u32 = 6 << 29;
     target_arch = "sparc64"
 )))]
 const READ_AND_WRITE: u32 = 3 << 30;
+
+/// The kernel has been seen to know [`PIDFD_GET_INFO`], so that it also hangs up on who has been reaped (kernel 6.9).
+static HANGS_UP: AtomicBool = AtomicBool::new(false);
 
 /// How far a process has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +118,9 @@ impl Pidfd {
         if polled.revents & libc::POLLIN == 0 {
             return Ok(Ended::No);
         }
+        if HANGS_UP.load(Ordering::Relaxed) {
+            return Ok(Ended::Zombie);
+        }
         // Before kernel 6.9 this polls as a zombie does also when it has been reaped. No signal reaches who is gone.
         match self.send_signal(0) {
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(Ended::Reaped),
@@ -138,6 +145,9 @@ impl Pidfd {
         let mut info = Info { mask: what, cgroup: 0, pid: 0, process: 0, parent: 0, credentials, exit_code };
         // SAFETY: the request's number has the size of what is read and written.
         let told = unsafe { libc::ioctl(self.0.as_raw_fd(), PIDFD_GET_INFO as _, &raw mut info) };
+        if told == 0 {
+            HANGS_UP.store(true, Ordering::Relaxed);
+        }
         (told == 0 && info.mask & what == what).then_some(info)
     }
 

@@ -103,6 +103,19 @@ fn look_once(pid: u32) -> io::Result<Option<Living>> {
     Ok(Some(Living { pid, parent: stat.parent, start: stat.start_monotonic(), threads, status }))
 }
 
+/// The wait status of a zombie, by one reading: for when it is known already that it is one. `None` where it is hidden, or
+/// there is no such process.
+pub(super) fn zombie_status(pid: u32) -> Option<i32> {
+    let mut text = [0; 1024];
+    // Written in one go, and shorter than this.
+    let length = read_some(&mut fs::File::open(format!("/proc/{pid}/stat")).ok()?, &mut text).ok()?;
+    let stat = Stat::parse(&text[..length])?;
+    if stat.threads > 1 {
+        return None;
+    }
+    stat.exit_code.filter(|code| *code != 0 || stat.is_shown || may_look_into(pid))
+}
+
 /// Whether the kernel shows us what it hides from strangers, of a zombie, by the same check that decides whether its
 /// exit code is shown: to others it shows 0.
 fn may_look_into(pid: u32) -> bool {
@@ -196,6 +209,9 @@ pub(super) struct Stat {
     pub(super) start: u64,
     /// Wait status of a zombie; 0 too where the kernel hides it.
     pub(super) exit_code: Option<i32>,
+    /// What is hidden from strangers was shown: where the process sleeps, by the same check in the same reading as its exit code.
+    /// Of one that runs it is 0 to anybody, and a zombie may still be on its way off the processor.
+    pub(super) is_shown: bool,
 }
 
 impl Stat {
@@ -216,6 +232,7 @@ impl Stat {
             threads: field(20)?.parse().ok()?,
             start: field(22)?.parse().ok()?,
             exit_code,
+            is_shown: field(35).is_some_and(|wait_channel| wait_channel != "0"),
         })
     }
 
@@ -392,8 +409,42 @@ mod tests {
         let stat = Stat::parse(text).unwrap();
         assert_eq!(
             stat,
-            Stat { state: b'S', parent: 7, threads: 3, start: 123_456, flags: 4_194_560, exit_code: None }
+            Stat {
+                state: b'S',
+                parent: 7,
+                threads: 3,
+                start: 123_456,
+                flags: 4_194_560,
+                exit_code: None,
+                is_shown: false
+            }
         );
+    }
+
+    #[test]
+    fn the_status_of_a_zombie() {
+        for code in [0, 7] {
+            let mut child =
+                std::process::Command::new("sh").args(["-c", &format!("exit {code}")]).spawn().unwrap();
+            let pidfd = crate::sys::system::pidfd::Pidfd::open(child.id()).unwrap();
+            while pidfd.is_ended().unwrap() == crate::sys::system::pidfd::Ended::No {
+                std::thread::yield_now();
+            }
+            assert_eq!(zombie_status(child.id()), Some(code << 8));
+            child.wait().unwrap();
+            assert_eq!(zombie_status(child.id()), None);
+        }
+        // What is hidden reads as 0 everywhere: then the code is not shown either.
+        let zombie = |wait_channel| {
+            let middle = "0 ".repeat(35 - 23);
+            let rest = "0 ".repeat(51 - 35);
+            let text = format!(
+                "42 (a) Z 7 42 42 0 -1 4227084 1 0 0 0 0 0 0 0 20 0 1 0 123456 {middle}{wait_channel} {rest}0"
+            );
+            Stat::parse(text.as_bytes()).unwrap()
+        };
+        assert_eq!((zombie(0).exit_code, zombie(0).is_shown), (Some(0), false));
+        assert_eq!((zombie(1).exit_code, zombie(1).is_shown), (Some(0), true));
     }
 
     #[test]

@@ -31,10 +31,16 @@ enum Verdict {
 
 impl Perf {
     pub(super) fn open_witness(&mut self, process: u32, member: &mut Member) {
-        if self.pidfds >= self.budget || member.witness.is_some() {
+        if self.pidfds >= self.budget || member.witness.is_some() || member.gone {
             return;
         }
-        let Ok(pidfd) = Pidfd::open(process) else { return };
+        let pidfd = match Pidfd::open(process) {
+            Ok(pidfd) => pidfd,
+            Err(error) => {
+                member.gone = error.raw_os_error() == Some(libc::ESRCH);
+                return;
+            }
+        };
         let opened = syscall::monotonic();
         self.put_witness(member, pidfd, opened);
     }
@@ -122,9 +128,8 @@ impl Perf {
         match pidfd.is_ended() {
             Ok(Ended::No) => Verdict::Await,
             Ok(Ended::Zombie) => {
-                let own = || pidfd.peek().ok().flatten().filter(|_| member.parent == self.me);
-                let others = || procfs::look(pid).ok().flatten().and_then(|zombie| zombie.status);
-                let status = own().or_else(others);
+                let own = if member.parent == self.me { pidfd.peek().ok().flatten() } else { None };
+                let status = own.or_else(|| procfs::zombie_status(pid));
                 // An orphan that came to us: nobody else will reap it, unless the program waits for just anybody.
                 if self.reaps_orphans && member.parent != self.me {
                     if let Ok(Some(status)) = pidfd.reap() {

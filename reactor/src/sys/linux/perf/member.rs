@@ -17,6 +17,8 @@ pub(super) struct Member {
     /// The last record of it told that it runs a new program.
     pub(super) just_executed: bool,
     pub(super) witness: Option<Witness>,
+    /// There was nobody by its pid any more when a pidfd was to be opened: it has been reaped.
+    pub(super) gone: bool,
     /// When its last thread ended, if that was told: the end is told when its status is known, or cannot be.
     pub(super) ended: Option<u64>,
 }
@@ -57,6 +59,7 @@ impl Member {
             birth: Birth::Told,
             just_executed: false,
             witness: None,
+            gone: false,
             ended: None,
         }
     }
