@@ -13,13 +13,14 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::task::{Wake, Waker};
+use std::task::Waker;
 
 use rustc_hash::FxHashMap;
 
-use super::super::epoll::{Epoll, EventFd};
+use super::super::epoll::Epoll;
 use super::super::pidfd::Pidfd;
 use super::super::{procfs, syscall};
+use super::bell::Bell;
 use super::cover::Watch;
 use super::event::Event;
 use super::member::{Birth, Member};
@@ -93,25 +94,6 @@ pub(in super::super) struct Perf {
     pub(super) reaps_orphans: bool,
 }
 
-/// Makes the descriptor readable until the next drain.
-#[derive(Debug)]
-struct Bell {
-    fd: EventFd,
-    rung: std::sync::atomic::AtomicBool,
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if !self.rung.swap(true, std::sync::atomic::Ordering::AcqRel) {
-            self.fd.ring();
-        }
-    }
-}
-
 impl Perf {
     /// Opens it and makes sure that it works: the rings get to hold what the spawner does.
     pub(in super::super) fn open(options: &OpenOptions) -> Result<Self, SourceError> {
@@ -138,11 +120,11 @@ impl Perf {
         rings.read(&mut Vec::new());
         let out_of_files = failed("epoll", "raise the limit of open files (ulimit -n)");
         let epoll = Epoll::new().map_err(&out_of_files)?;
-        let bell = Bell { fd: EventFd::new().map_err(&out_of_files)?, rung: false.into() };
+        let bell = Bell::new().map_err(&out_of_files)?;
         for ring in rings.iter() {
             epoll.add(ring.as_fd(), RINGS).map_err(&out_of_files)?;
         }
-        epoll.add(bell.fd.as_fd(), BELL).map_err(&out_of_files)?;
+        epoll.add(bell.as_fd(), BELL).map_err(&out_of_files)?;
         if options.subreaper {
             syscall::adopt_orphans().map_err(failed("prctl(PR_SET_CHILD_SUBREAPER)", ""))?;
         }
@@ -206,7 +188,7 @@ impl Perf {
     }
 
     /// Takes in one record. With `doubtful`, threads may have been born unseen.
-    fn take(&mut self, record: &Record, doubtful: bool, out: &mut Vec<Stamped>) {
+    pub(super) fn take(&mut self, record: &Record, doubtful: bool, out: &mut Vec<Stamped>) {
         let time = record.time;
         match record.what {
             What::Fork { process, thread, parent, by } => {
@@ -306,7 +288,7 @@ impl Perf {
     }
 
     /// After a loss: what every process is now, by the process list (K8).
-    fn check_members(&mut self) {
+    pub(super) fn check_members(&mut self) {
         let now = syscall::monotonic();
         let mut alive = Vec::new();
         for (&pid, member) in &mut self.members {
@@ -327,6 +309,19 @@ impl Perf {
         }
         // The record of its end may be among those that were lost.
         alive.into_iter().for_each(|pid| self.await_found(pid));
+        // So may those of threads.
+        let lives = |watch: &Watch, thread| {
+            self.members.get(&watch.process).is_some_and(|member| {
+                member.ended.is_none() && member.threads.contains(watch.process, thread)
+            })
+        };
+        let ended: Vec<u32> = self
+            .watches
+            .iter()
+            .filter(|(thread, watch)| !lives(watch, **thread))
+            .map(|(thread, _)| *thread)
+            .collect();
+        ended.into_iter().for_each(|thread| self.part(thread));
     }
 
     /// The end of the awaited, by their pidfds.
@@ -389,9 +384,7 @@ impl Source for Perf {
         }
         let begin = out.len();
         out.append(&mut self.ready);
-        if self.bell.rung.swap(false, std::sync::atomic::Ordering::AcqRel) {
-            self.bell.fd.hush();
-        }
+        self.bell.hush();
         if self.awaited > 0 {
             self.collect_awaited().map_err(failed("epoll_wait", ""))?;
         }
