@@ -50,6 +50,18 @@ impl SourceError {
         }
     }
 
+    /// The same as the error of a source that is made of others.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "there is none"))]
+    pub(crate) fn of_a_part(self, whole: &'static str, part: &str) -> Self {
+        match self.advice() {
+            Some(advice) => {
+                let reason = format!("{part}: {}", self.reason());
+                Self::Refused { source_name: whole, reason, advice }
+            }
+            None => Self::Unsupported { source_name: whole },
+        }
+    }
+
     /// What to do about it, if there is anything.
     pub fn advice(&self) -> Option<&'static str> {
         match self {

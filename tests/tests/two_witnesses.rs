@@ -138,27 +138,32 @@ fn attached_in_the_midst_of_forks() {
 /// else is.
 #[test]
 fn a_program_that_may_not_be_read() {
-    let Some(watcher) = watcher() else { return };
     let dir = tempfile::tempdir().expect("a directory");
     let hidden = dir.path().join("hidden");
     fs::copy("/bin/sh", &hidden).expect("a copy of the shell");
     fs::set_permissions(&hidden, fs::Permissions::from_mode(0o111)).expect("a mode");
     let root = fs::read(&hidden).is_ok();
     let script = "\"$0\" -c 'sleep 0.3; (sleep 0.1 & wait); exit 3'; (exit 4); sleep 0.1; exit 5";
-    runtime().block_on(async {
-        let mut command = Command::new("sh");
-        let (mut child, events) = watcher.spawn(command.args(["-c", script]).arg(&hidden)).expect("a shell");
-        undisturbed(&watcher, events).await;
-        assert_eq!(child.wait().await.expect("its status").code(), Some(5));
-    });
-    let report = settled(&watcher);
-    // The shell, what it runs in its place, and the children of that: the shell and those that it starts itself are compared.
-    if root {
-        assert_eq!(report.exempt, 0, "{report:?}");
-    } else {
-        assert!(report.exempt >= 3, "{report:?}");
+    for _ in 0..ATTEMPTS {
+        let Some(watcher) = watcher() else { return };
+        let whole = runtime().block_on(async {
+            let mut command = Command::new("sh");
+            let (mut child, events) =
+                watcher.spawn(command.args(["-c", script]).arg(&hidden)).expect("a shell");
+            let whole = undisturbed(&watcher, events).await;
+            assert_eq!(child.wait().await.expect("its status").code(), Some(5));
+            whole
+        });
+        let report = settled(&watcher);
+        if whole {
+            // The shell that may not be read and its three children; the shell that started it, and that one's others.
+            let expected = if root { (7, 0) } else { (3, 4) };
+            assert_eq!((report.processes, report.exempt), expected, "{report:?}");
+            return;
+        }
+        println!("records were lost, once more: {report:?}");
     }
-    assert!(report.processes >= 3, "{report:?}");
+    panic!("records were lost each time");
 }
 
 /// One pid, over and over: the births of it are not told apart by anything but their order.

@@ -12,6 +12,10 @@ This is made of the table of conformance cases (`tests/tests/conformance`), so e
 shows, on a script and on each source that works where the test runs. `UPDATE_DOCS=1 cargo test -p tests --test conformance` writes
 it anew.
 
+A source that promises no statuses (`Capabilities::statuses`; `perf` is one) may tell -1 as the status of a process that was reaped
+as soon as it had ended. It never tells another's or a wrong one; and it knows that of a process that was watched before it ended, or that
+was a zombie until its end was told.
+
 The model is FreeBSD's kqueue(2), with EVFILT_PROC and EVFILT_USER. Where the third column is empty, FreeBSD 12.3 does the same.
 What it says of FreeBSD (F) was seen on a running 12.3 kernel; of NetBSD (N), OpenBSD (O), DragonFly (D), macOS (X) and libkqueue
 (L) it was read in their code, manuals and tests. A rule is known by its number in the documentation of the crates, in error texts and in

@@ -1,7 +1,8 @@
 //! The conformance table: each rule of kqueue's EVFILT_PROC, as this project keeps it, shown by cases on a script and by the same
 //! cases on real processes with each source that works here. `docs/differences.md` is made of the table.
 //!
-//! `CONFORMANCE=word` runs only the cases whose names or rules have the word in them; `UPDATE_DOCS=1` writes the document anew.
+//! `CONFORMANCE=word` runs only the cases of that rule, or with the word in their names; `CONFORMANCE_SOURCE=name` only that source;
+//! `UPDATE_DOCS=1` writes the document anew.
 #![cfg(target_os = "linux")]
 
 mod case;
@@ -128,7 +129,8 @@ fn on_a_script() {
 
 #[test]
 fn on_each_real_source() {
-    for &name in SourceName::ALL {
+    let only = std::env::var("CONFORMANCE_SOURCE").unwrap_or_default();
+    for &name in SourceName::ALL.iter().filter(|name| only.is_empty() || name.as_str() == only) {
         match World::real(name) {
             Ok(_) => run_all(Some(name), &|| World::real(name).expect("it could be opened before")),
             Err(why) => println!("SKIPPED: {name}: {why}"),

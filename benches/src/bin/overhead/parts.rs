@@ -8,7 +8,7 @@ use benches::bare::{Counts, Listener};
 use benches::bare_perf::Rings;
 use benches::sys;
 use benches::workload::{Workload, say};
-use proc_watch::{Command, EventKind, Watcher};
+use proc_watch::{Builder, Command, EventKind, Watcher};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// ENOBUFS.
@@ -22,8 +22,13 @@ pub(crate) fn play(role: &str, arguments: &[String]) -> Result<(), Box<dyn Error
         ("bare-batched", []) => bare(|listener, counts| listener.receive_many(counts, true)),
         ("bare-tokio", []) => bare_tokio(),
         ("bare-perf", command) => bare_perf(command),
-        ("proc-watch", [source, command @ ..]) => proc_watch(source, false, command),
-        ("proc-watch-metadata", [source, command @ ..]) => proc_watch(source, true, command),
+        ("proc-watch", [source, command @ ..]) => proc_watch(watched_by(source)?, command),
+        ("proc-watch-metadata", [source, command @ ..]) => {
+            proc_watch(watched_by(source)?.metadata(true), command)
+        }
+        ("proc-watch-no-pidfds", [source, command @ ..]) => {
+            proc_watch(watched_by(source)?.pidfds(0), command)
+        }
         _ => Err(format!("no part {role:?} with {arguments:?}").into()),
     }
 }
@@ -92,12 +97,16 @@ fn bare_perf(command: &[String]) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+fn watched_by(source: &str) -> Result<Builder, String> {
+    Ok(Watcher::builder().source(source.parse()?).metadata(false))
+}
+
 /// Starts a command, and reads and counts its events to the end.
-fn proc_watch(source: &str, metadata: bool, command: &[String]) -> Result<(), Box<dyn Error>> {
+fn proc_watch(builder: Builder, command: &[String]) -> Result<(), Box<dyn Error>> {
     let (program, arguments) = command.split_first().ok_or("no command")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let watcher = Watcher::builder().source(source.parse()?).metadata(metadata).build()?;
+        let watcher = builder.build()?;
         let (mut child, mut events) = watcher.spawn(Command::new(program).args(arguments))?;
         // The child's own birth, exec and exit are none of the workload's.
         let (mut seen, mut lost, own) = (0_u64, 0, child.id());

@@ -51,6 +51,12 @@ pub(crate) const WATCHERS: &[Watcher] = &[
     ),
     Watcher::new(BARE_PERF, None, Start::Around(&[SELF, "bare-perf"])),
     Watcher::new(PERF, Some(BARE_PERF), Start::Around(&[SELF, "proc-watch", "perf"])),
+    // Without the statuses of others' children.
+    Watcher::new(
+        "ours, perf, no pidfds",
+        Some(BARE_PERF),
+        Start::Around(&[SELF, "proc-watch-no-pidfds", "perf"]),
+    ),
     Watcher::new(
         "ours, perf, metadata",
         Some(BARE_PERF),

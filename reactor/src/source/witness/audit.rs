@@ -289,8 +289,9 @@ impl Audit {
         }
     }
 
-    /// These run already, and both witnesses tell of them from about now on.
-    pub(super) fn attached(&mut self, processes: impl IntoIterator<Item = (u32, Threads)>, now: u64) {
+    /// These run already, with these threads, and both witnesses tell of them from about now on. Of those who have ended since they
+    /// were found there are none: what either will tell of them is not compared.
+    pub(super) fn attached(&mut self, processes: impl IntoIterator<Item = (u32, Option<Threads>)>, now: u64) {
         for (pid, threads) in processes {
             if pid == self.me {
                 self.attached_to_me.get_or_insert(now + UNDER_WAY);
@@ -302,9 +303,12 @@ impl Audit {
             let mut entry = Entry::new(0);
             entry.assumed = 1;
             entry.doubtful_until = now + UNDER_WAY;
-            entry.first.assume(threads.clone());
-            entry.second.assume(threads);
+            entry.first.assume(threads.clone().unwrap_or(Threads::Leader));
+            entry.second.assume(threads.clone().unwrap_or(Threads::Leader));
             self.entries.insert(pid, entry);
+            if threads.is_none() {
+                self.exempt(pid);
+            }
         }
     }
 

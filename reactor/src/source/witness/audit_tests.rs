@@ -372,7 +372,7 @@ fn what_cannot_be_seen_into_stays_so_whoever_is_ahead() {
 #[test]
 fn who_is_attached_to_is_compared_from_then_on() {
     let attached = |court: &mut Court| {
-        court.audit.attached([(10, Threads::read(10, &[10, 11]))], court.now);
+        court.audit.attached([(10, Some(Threads::read(10, &[10, 11])))], court.now);
         // Of what happened meanwhile, one of the two may know.
         court.tell(First, exec(10)).tell(First, fork(10, 12)).tell(First, end(12));
         court.now += 2 * UNDER_WAY;
@@ -395,11 +395,27 @@ fn who_is_attached_to_is_compared_from_then_on() {
     assert_eq!(court.told(), [(13, [0, 0, 0], [1, 0, 1])]);
 }
 
+/// It was followed, and had ended when its threads were to be read.
+#[test]
+fn who_ended_while_it_was_attached_to_is_not_compared() {
+    for told in [&[][..], &[First], &[Second], &[First, Second]] {
+        let mut court = Court::new();
+        court.audit.attached([(10, None)], court.now);
+        court.now += 2 * UNDER_WAY;
+        told.iter().for_each(|&witness| {
+            court.tell(witness, end(10));
+        });
+        court.wait();
+        assert_eq!((court.disagreements(), court.audit.report().exempt), (vec![], 1));
+        assert_eq!(court.audit.kept(), usize::from(told.is_empty()), "{told:?}: to be looked for later");
+    }
+}
+
 #[test]
 fn a_program_that_is_attached_to_itself() {
     let by_another_thread = |child| Change::Fork { parent: ME, thread: 3, child };
     let mut court = Court::new();
-    court.audit.attached([(ME, Threads::Leader)], court.now);
+    court.audit.attached([(ME, Some(Threads::Leader))], court.now);
     // The first need not be right about who was seen already, nor the second have seen it.
     court.all(First, [by_another_thread(10), exec(10), end(10)]);
     court.now += 2 * UNDER_WAY;
@@ -416,7 +432,7 @@ fn a_program_that_is_attached_to_itself() {
 #[test]
 fn an_attached_process_has_the_threads_that_it_had() {
     let mut court = Court::new();
-    court.audit.attached([(10, Threads::read(10, &[10, 11]))], court.now);
+    court.audit.attached([(10, Some(Threads::read(10, &[10, 11])))], court.now);
     court.now += 2 * UNDER_WAY;
     court.tell(First, exit(10, 10)).tell(Second, end(10));
     assert_eq!(court.audit.report().open, 1);

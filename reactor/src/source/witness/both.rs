@@ -123,9 +123,8 @@ impl<A: Source, B: Source> Witnesses<A, B> {
     fn attached(&mut self, pids: Vec<u32>) {
         let mut processes = Vec::new();
         for pid in pids {
-            if let Ok(Some(living)) = self.first.look(pid) {
-                processes.push((pid, Threads::read(pid, &living.threads)));
-            }
+            let living = self.first.look(pid).ok().flatten().filter(|living| !living.is_zombie());
+            processes.push((pid, living.map(|living| Threads::read(pid, &living.threads))));
         }
         let now = self.first.now();
         self.audit.attached(processes, now);
@@ -139,6 +138,12 @@ impl<A: Source, B: Source> Source for Witnesses<A, B> {
 
     fn capabilities(&self) -> Capabilities {
         self.first.capabilities()
+    }
+
+    fn details(&self) -> Vec<(&'static str, String)> {
+        let mut details = self.first.details();
+        details.extend(self.second.iter().flat_map(Source::details));
+        details
     }
 
     fn fd(&self) -> BorrowedFd<'_> {

@@ -250,6 +250,24 @@ fn both_attach() {
     assert_eq!(pair.report().disagreed(), 1, "of 10 only the first told the end");
 }
 
+/// Between being followed by the second and being looked at.
+#[test]
+fn who_ends_while_it_is_attached_to_is_nobodys_fault() {
+    let mut pair = Pair::new(Ok(vec![10, 11]));
+    let zombie = Living { pid: 11, parent: 1, start: 0, threads: vec![], status: Some(0) };
+    pair.first.list(zombie);
+    pair.first.exit(10, 0).exit(11, 0);
+    pair.source.attach_tree(10).unwrap();
+    pair.drain();
+    pair.first.wait(2 * GRACE);
+    pair.second.change(end(10)).change(end(11));
+    pair.drain();
+    pair.first.wait(2 * GRACE);
+    let report = pair.report();
+    assert_eq!((report.disagreed(), report.open, report.exempt), (0, 0, 2));
+    assert_eq!(pair.source.kept(), 0);
+}
+
 #[test]
 fn that_the_second_may_not_attach_is_no_reason_not_to() {
     let mut pair = Pair::new(Err(libc::EACCES));

@@ -38,7 +38,11 @@ pub(super) fn open(name: SourceName, options: &OpenOptions) -> Result<Box<dyn So
 /// The process connector, which has the statuses and the whole machine, held against perf events, which no loss of a socket's
 /// touches.
 fn both(options: &OpenOptions) -> Result<Witnesses<cn_proc::CnProc, perf::Perf>, SourceError> {
-    let (first, second) = (cn_proc::CnProc::open(options)?, perf::Perf::open(options)?);
+    let of_both = |name: SourceName| {
+        move |error: SourceError| error.of_a_part(SourceName::Both.as_str(), name.as_str())
+    };
+    let first = cn_proc::CnProc::open(options).map_err(of_both(SourceName::CnProc))?;
+    let second = perf::Perf::open(options).map_err(of_both(SourceName::Perf))?;
     let joined = epoll::Epoll::new().and_then(|epoll| {
         epoll.add(first.fd(), 0)?;
         epoll.add(second.fd(), 1)?;

@@ -24,7 +24,6 @@ pub(crate) fn datagram(bytes: &[u8]) {
 
 /// What stands in a ring of perf events, up to where it is no record any more.
 pub(crate) fn perf(mut bytes: &[u8]) {
-    let mut twins = record::Twins::default();
     while let Some(length) =
         bytes.get(6..8).map(|length| usize::from(u16::from_ne_bytes([length[0], length[1]])))
     {
@@ -36,6 +35,7 @@ pub(crate) fn perf(mut bytes: &[u8]) {
         assert_eq!(record::parse(one), parsed, "what follows is none of its");
         if let Some(record) = parsed {
             let again = record::Record { event: record.event.wrapping_add(1), ..record };
+            let mut twins = record::Twins::default();
             twins.is_new(&record);
             assert!(twins.is_new(&record), "the same event told it twice");
             assert!(!twins.is_new(&again) && !twins.is_new(&again), "another told no more than the first");

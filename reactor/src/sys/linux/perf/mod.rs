@@ -1,5 +1,6 @@
 //! Perf events: see [`source`].
 
+mod bell;
 mod cover;
 mod ending;
 mod event;
@@ -8,5 +9,7 @@ pub(crate) mod record;
 mod ring;
 mod rings;
 mod source;
+#[cfg(test)]
+mod tests;
 
 pub(super) use source::Perf;
