@@ -33,8 +33,9 @@ use crate::source::{Capabilities, Drained, Living, Loss, Reading, Source, Spawne
 use crate::sys::OpenOptions;
 
 pub(super) const NAME: &str = "perf";
-/// With the page in front of it, exactly what the kernel allows every user for each processor (`kernel.perf_event_mlock_kb`).
-const PAGES: usize = 128;
+/// With the page in front of it, half of what the kernel allows every user for each processor (`kernel.perf_event_mlock_kb`), so that
+/// there is room for two watchers of one user who may lock no memory else.
+const PAGES: usize = 64;
 /// How often it is settled that nothing more was lost, where records come all the time.
 const ATTEMPTS: usize = 5;
 /// Nobody makes two processes of one id within so many nanoseconds.
@@ -71,6 +72,9 @@ pub(in super::super) struct Perf {
     pub(super) ready: Vec<Stamped>,
     /// All records written up to then have been read.
     pub(super) read_to: u64,
+    /// When a pidfd of an own child was opened last. What was written until then is read at once: if the child had ended by
+    /// then, it is to be found among its maker's children before anybody can wait for it.
+    read_on_to: u64,
     overrun: bool,
     /// As far as records tell that do so.
     told_lost: u64,
@@ -142,6 +146,7 @@ impl Perf {
             tokens: Vec::new(),
             ready: Vec::new(),
             read_to: 0,
+            read_on_to: 0,
             overrun: false,
             told_lost: 0,
             closed_lost: 0,
@@ -175,7 +180,8 @@ impl Perf {
             if !read.held {
                 self.read_to = now;
             }
-            if (!read.held && !self.look_into_ends(out)) || out.len() - begin >= limit {
+            let read_on = read.held || self.look_into_ends(out) || self.read_to <= self.read_on_to;
+            if !read_on || out.len() - begin >= limit {
                 return Ok(lost);
             }
         }
@@ -231,6 +237,9 @@ impl Perf {
         }
         let mut member = Member::born(parent, by, time);
         self.open_witness(process, &mut member);
+        if let Some(witness) = member.witness.as_ref().filter(|_| parent == self.me) {
+            self.read_on_to = witness.opened;
+        }
         self.members.insert(process, member);
         out.push(Stamped { time, change });
     }
