@@ -144,6 +144,10 @@ impl Drivers {
             Ok(Ok(fd)) => {
                 let seat = Arc::new(Seat { fd, task: Mutex::default() });
                 seats.insert(runtime, Some(Arc::downgrade(&seat)));
+                drop(seats);
+                // To register a descriptor is to poll it, and one of perf says only once that it is readable: what came before
+                // may have been said to the registration, which tells nobody.
+                while reactor.turn() == Turned::More {}
                 return Some(seat);
             }
             Ok(Err(error)) => error.to_string(),

@@ -121,16 +121,15 @@ fn sleep_through_a_flood(reactor: &Reactor) {
     // The flood begins when nobody reads any more: to claim a child is to read.
     let script = "read go; sleep 30 & echo $! >&3; i=0; while [ $i -lt 400 ]; do (:); i=$((i+1)); done; \
                   sh -c 'sleep 30; exit 5' & echo $! >&3; wait";
-    let (reading, writing) = std::io::pipe().unwrap();
     let mut command = Command::new("sh");
     command
         .args(["-c", &format!("exec 3>&1; {script}")])
         .stdin(Stdio::piped())
-        .stdout(writing)
+        .stdout(Stdio::piped())
         .process_group(0);
     let (mut child, mut reader) = spawn(reactor, command);
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"go\n").unwrap();
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(reading));
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
     let mut sleepers: Vec<i32> = (0..2).map(|_| lines.next().unwrap().unwrap().parse().unwrap()).collect();
 
     let mut out = VecDeque::new();

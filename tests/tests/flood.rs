@@ -128,6 +128,12 @@ fn k8_a_stream_tells_the_loss_and_ends() {
                 let child = forker("fork").spawn().expect("a puppet");
                 Ok::<_, SourceError>((child.id(), child))
             };
+            let mut poll = mio::Poll::new().expect("a poll");
+            let mut readable = mio::Events::with_capacity(1);
+            let mut polled = reactor.clone();
+            poll.registry()
+                .register(&mut polled, mio::Token(0), mio::Interest::READABLE)
+                .expect("a descriptor");
             let (mut reader, mut child) = reactor.spawn(tree, spawn).expect("a source that works");
             // Nobody reads.
             assert!(child.wait().expect("a child").success());
@@ -137,7 +143,10 @@ fn k8_a_stream_tells_the_loss_and_ends() {
                 match reader.read(&mut events, usize::MAX) {
                     Readiness::End => break,
                     Readiness::Ready => {}
-                    _ => wait_for(&reactor),
+                    _ => {
+                        poll.poll(&mut readable, Some(Duration::from_secs(20))).expect("it waits");
+                        assert!(!readable.is_empty(), "the stream does not end");
+                    }
                 }
             }
             let count = |lost: bool| -> u64 {
@@ -161,18 +170,6 @@ fn k8_a_stream_tells_the_loss_and_ends() {
             assert_eq!((reactor.stats().trees, reactor.stats().tracked), (0, 0), "K11");
         }
     }
-}
-
-/// Until there is something for a turn; ends that are awaited come by the same descriptor.
-fn wait_for(reactor: &Reactor) {
-    use std::os::fd::AsFd;
-    let mut poll = mio::Poll::new().expect("a poll");
-    let mut events = mio::Events::with_capacity(1);
-    let fd = reactor.as_fd().as_raw_fd();
-    let readable = mio::Interest::READABLE;
-    poll.registry().register(&mut mio::unix::SourceFd(&fd), mio::Token(0), readable).expect("a descriptor");
-    poll.poll(&mut events, Some(Duration::from_secs(20))).expect("it waits");
-    assert!(!events.is_empty(), "the stream does not end");
 }
 
 #[test]

@@ -390,8 +390,18 @@ impl Reactor {
     }
 }
 
+impl Reactor {
+    /// To register a descriptor is to poll it, and one that says only once that it is readable has said so to nobody then.
+    fn recall(&self) {
+        if let Some(recall) = &self.shared.recall {
+            recall.wake_by_ref();
+        }
+    }
+}
+
 impl AsFd for Reactor {
-    /// Polls readable when there is something for a [`turn`](Reactor::turn) to take in.
+    /// Polls readable when there is something for a [`turn`](Reactor::turn) to take in. To register it with an epoll is to poll
+    /// it, and may use up that it was readable: take a turn after it was registered, before you wait.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.shared.fd.as_fd()
     }
@@ -405,7 +415,9 @@ impl mio::event::Source for Reactor {
         interests: mio::Interest,
     ) -> io::Result<()> {
         use std::os::fd::AsRawFd;
-        mio::unix::SourceFd(&self.shared.fd.as_raw_fd()).register(registry, token, interests)
+        mio::unix::SourceFd(&self.shared.fd.as_raw_fd()).register(registry, token, interests)?;
+        self.recall();
+        Ok(())
     }
 
     fn reregister(
@@ -415,7 +427,9 @@ impl mio::event::Source for Reactor {
         interests: mio::Interest,
     ) -> io::Result<()> {
         use std::os::fd::AsRawFd;
-        mio::unix::SourceFd(&self.shared.fd.as_raw_fd()).reregister(registry, token, interests)
+        mio::unix::SourceFd(&self.shared.fd.as_raw_fd()).reregister(registry, token, interests)?;
+        self.recall();
+        Ok(())
     }
 
     fn deregister(&mut self, registry: &mio::Registry) -> io::Result<()> {

@@ -217,6 +217,10 @@ impl<A: Source, B: Source> Source for Witnesses<A, B> {
         self.first.is_gone(pid)
     }
 
+    fn pidfd(&mut self, pid: u32) -> io::Result<OwnedFd> {
+        self.first.pidfd(pid)
+    }
+
     fn inspect(&mut self, pid: u32) -> Reading {
         self.first.inspect(pid)
     }

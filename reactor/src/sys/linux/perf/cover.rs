@@ -99,7 +99,7 @@ impl Perf {
     /// that is known to be its own, and when that was opened; else one is opened, and held against what was found.
     fn enter(&mut self, living: &Living, own: Option<(Pidfd, u64)>) {
         let threads = Threads::read(living.pid, &living.threads);
-        let mut member = Member::found(living.parent, living.start, threads);
+        let mut member = Member::found(living.parent, living.start, syscall::monotonic(), threads);
         match own {
             Some((pidfd, opened)) => self.put_witness(&mut member, pidfd, opened),
             None => {
@@ -163,7 +163,14 @@ impl Perf {
 
     /// Thread `by` made `process`, or of that `thread`. If it is its first since it is followed, what it made may not have
     /// inherited.
-    pub(super) fn first_fork(&mut self, by: u32, process: u32, thread: u32, out: &mut Vec<Stamped>) {
+    pub(super) fn first_fork(
+        &mut self,
+        by: u32,
+        process: u32,
+        thread: u32,
+        time: u64,
+        out: &mut Vec<Stamped>,
+    ) {
         let Some(watch) = self.watches.get_mut(&by).filter(|watch| watch.first_fork) else { return };
         watch.first_fork = false;
         if let Err(error) = self.follow_threads(process) {
@@ -180,7 +187,7 @@ impl Perf {
                 }
                 let Some(member) = self.members.get_mut(&child) else { continue };
                 member.birth = Birth::Presumed;
-                let time = member.born;
+                // It was made later; when, nobody tells.
                 out.push(Stamped { time, change: Change::Fork { parent, thread: parent, child } });
                 parents.push(child);
             }

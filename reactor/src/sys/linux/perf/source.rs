@@ -203,7 +203,7 @@ impl Perf {
                     }
                     self.birth(process, parent, by, time, out);
                 }
-                self.first_fork(by, process, thread, out);
+                self.first_fork(by, process, thread, time, out);
             }
             What::Exec { process } => {
                 self.lead(process);
@@ -221,7 +221,7 @@ impl Perf {
     fn birth(&mut self, process: u32, parent: u32, by: u32, time: u64, out: &mut Vec<Stamped>) {
         let change = Change::Fork { parent, thread: by, child: process };
         if let Some(member) = self.members.get_mut(&process) {
-            if member.ended.is_none() && member.birth != Birth::Told && member.born <= time + START_SLACK {
+            if member.awaits_birth(parent, time) {
                 let presumed = std::mem::replace(&mut member.birth, Birth::Told) == Birth::Presumed;
                 (member.born, member.parent) = (time, parent);
                 if !presumed {

@@ -193,3 +193,27 @@ fn a_bell_that_rings_can_be_heard() {
         "the first round after which it was readable and said that it was not, or the reverse"
     );
 }
+
+/// That a process has ended may be known by its pidfd before the record of its birth is read, if the process list showed it first.
+#[test]
+fn k7_a_birth_that_is_read_after_the_end_is_known_is_no_second_one() {
+    let Some(mut perf) = open() else { return };
+    let mut child = child(3);
+    let pid = child.id();
+    perf.attach(pid).unwrap();
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    let now = crate::sys::monotonic();
+    perf.members.get_mut(&pid).unwrap().ended = Some(now);
+    perf.ending.push(pid);
+    let mut out = Vec::new();
+    let me = std::process::id();
+    let what = What::Fork { process: pid, thread: pid, parent: me, by: me };
+    perf.take(&Record { time: now - 1, event: 1, what }, false, &mut out);
+    perf.look_into_ends(&mut out);
+    let told: Vec<_> = out.into_iter().map(|stamped| stamped.change).collect();
+    assert!(
+        matches!(told[..], [Change::Fork { child, .. }, Change::End { process, .. }] if (child, process) == (pid, pid)),
+        "{told:?}"
+    );
+}
