@@ -7,6 +7,8 @@
 //! With `--queue` the tracker is what it was in 2016: a kqueue, here one in user space, with NOTE_EXIT, NOTE_EXEC, NOTE_FORK and
 //! NOTE_TRACK, and four threads that wait in it.
 //!
+//! `--source` forces one. Where that does not promise statuses, one that is not known is counted, and one that is wrong is wrong.
+//!
 //! Children take turns in what they do: exit at once; exec a program that exits; fork a grandchild that exits, and wait for
 //! it; the same without waiting, so that we are left with the orphan (we are a subreaper, and reap it).
 //!
@@ -26,6 +28,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use clap::Parser;
+use proc_reactor::SourceName;
 
 use processes::Truth;
 
@@ -44,6 +47,9 @@ struct Options {
     /// Bytes for the receive buffer, as an unprivileged program may ask.
     #[arg(long)]
     receive_buffer: Option<usize>,
+    /// The source to be used: cn_proc, perf or both; else the first that works.
+    #[arg(long)]
+    source: Option<SourceName>,
     /// Track through `Queue::kevent`, on four threads that wait in it, in place of a stream.
     #[arg(long)]
     queue: bool,
@@ -63,6 +69,8 @@ struct Summary {
     ended: usize,
     /// What was told of losses.
     lost: String,
+    /// Statuses that are not known, of a source that does not promise them.
+    unknown: usize,
     wrong: usize,
     missing: usize,
     duplicate: usize,
@@ -86,13 +94,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         tracker.run(move || maker.is_finished() && reaper.is_finished(), truth)?
     };
     println!(
-        "{} children and {} grandchildren in {:.1} s: {} born, {} ended; {}",
+        "{} children and {} grandchildren in {:.1} s: {} born, {} ended; {}; statuses unknown {}",
         summary.children,
         summary.born.saturating_sub(summary.children),
         started.elapsed().as_secs_f64(),
         summary.born,
         summary.ended,
         summary.lost,
+        summary.unknown,
     );
     println!("wrong {} missing {} duplicate {}", summary.wrong, summary.missing, summary.duplicate);
     std::process::exit(i32::from(summary.wrong + summary.missing + summary.duplicate > 0));

@@ -58,7 +58,7 @@ impl Builder {
         self
     }
 
-    /// Pages of each processor's ring of the source `perf`, a power of two. Else 128 (512 KiB), or as many as are permitted.
+    /// Pages of each processor's ring of the source `perf`, a power of two. Else 64 (256 KiB), or as many as are permitted.
     pub fn ring_pages(mut self, pages: usize) -> Self {
         self.open.ring_pages = Some(pages);
         self

@@ -213,6 +213,9 @@ fn make(pid: Option<libc::pid_t>) -> io::Result<libc::pid_t> {
     let child = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) };
     let error = io::Error::last_os_error();
     if child == 0 {
+        // Should the test fail, nobody else ends it.
+        // SAFETY: takes a number.
+        unsafe { libc::alarm(60) };
         loop {
             // SAFETY: takes nothing.
             unsafe { libc::pause() };

@@ -68,7 +68,7 @@ pub struct OpenOptions {
     /// Over how many sockets the records are spread, a power of two up to 64. Else 1 where the buffer is large, and
     /// 16 where it is small.
     pub shards: Option<usize>,
-    /// Pages of each processor's ring of `perf`, a power of two. Else 128 (512 KiB), or as many as are permitted.
+    /// Pages of each processor's ring of `perf`, a power of two. Else 64 (256 KiB), or as many as are permitted.
     pub ring_pages: Option<usize>,
     /// How many pidfds `perf` may hold at once, to learn statuses by. Else a quarter of the soft limit of open files.
     pub pidfds: Option<usize>,

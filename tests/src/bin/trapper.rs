@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! trapper end MILLIS CODE           sleeps and ends
-//! trapper fork MEGABYTES            says "ready" and at a line forks, with so much memory; the child ends with 7
+//! trapper fork MEGABYTES            says "ready" and at a line forks, with so much memory; the child ends with 7 when the input does
 //! trapper leader CODE               its leader ends; another thread ends the process with the code later
 //! trapper exec-by-thread CODE       a thread that is not the leader runs `trapper end 20 CODE`
 //! trapper many COUNT                says "ready" and at a line makes so many children
@@ -36,7 +36,7 @@ fn main() {
             memory.iter_mut().step_by(PAGE).for_each(|byte| *byte = 1);
             ready();
             let child = fork(|| {
-                std::thread::sleep(LATER);
+                await_end_of_input();
                 exit(7)
             });
             std::hint::black_box(&memory);
@@ -80,6 +80,12 @@ fn ready() {
     println!("ready");
     io::stdout().flush().expect("somebody listens");
     io::stdin().lock().read_line(&mut String::new()).expect("a line");
+}
+
+fn await_end_of_input() {
+    let mut byte = 0_u8;
+    // SAFETY: there is room for one byte.
+    while unsafe { libc::read(0, (&raw mut byte).cast(), 1) } > 0 {}
 }
 
 fn fork(child: impl FnOnce()) -> libc::pid_t {

@@ -26,7 +26,6 @@ pub(crate) enum Gate {
     /// Not with real processes.
     Real(&'static str),
     /// Not on this source.
-    #[expect(dead_code, reason = "for the next source: what the one that there is cannot do, none can")]
     Source(SourceName, &'static str),
 }
 

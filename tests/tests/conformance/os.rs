@@ -45,6 +45,11 @@ pub(crate) fn kill(pid: u32, signal: i32) {
     unsafe { libc::kill(pid as c_int, signal) };
 }
 
+pub(crate) fn is_root() -> bool {
+    // SAFETY: it takes nothing.
+    unsafe { libc::geteuid() == 0 }
+}
+
 /// Who loses its parent becomes a child of this process.
 pub(crate) fn become_subreaper() {
     // SAFETY: numbers only.

@@ -4,10 +4,11 @@ use proc_reactor::flags::*;
 use proc_reactor::source::sim::{Script, SimSource, scripted};
 use proc_reactor::source::{Capabilities, Drained, Living, Reading};
 use proc_reactor::{
-    ChangeError, Interest, Kevent, Loss, QueueOptions, Reactor, Source, SourceError, Stamped,
+    ChangeError, Interest, Kevent, Loss, QueueOptions, Reactor, Source, SourceError, SourceName, Stamped,
 };
 
 use crate::case::{Case, Gate, case};
+use crate::os;
 use crate::world::*;
 
 pub(crate) const CASES: &[Case] = &[
@@ -118,7 +119,7 @@ pub(crate) const CASES: &[Case] = &[
          EACCES if it has none, and no note is made.",
         the_source_may_refuse,
     )
-    .gated(&[Gate::Real("no source that there is has to ask for single processes")])
+    .gated(&[Gate::Real("whom a real source may follow is the system's to say, and has a case of its own")])
     .differs(
         "F asks only whether the process is visible; N and D answer EACCES, X too but only for its status, \
          O EPERM under pledge. A source that uses perf or ptrace has the kernel's own errno to tell.",
@@ -130,7 +131,18 @@ pub(crate) const CASES: &[Case] = &[
          are tracked, not when its events are told.",
         who_is_followed_is_not_asked_about_again,
     )
-    .gated(&[Gate::Real("no source that there is has to ask for single processes")]),
+    .gated(&[Gate::Real("whom a real source may follow is the system's to say, and has a case of its own")]),
+    case(
+        "C5",
+        "another_users_process",
+        "A source that has to ask for single processes may not follow another user's.",
+        another_users_process,
+    )
+    .gated(&[
+        Gate::Scripted("there are no users"),
+        Gate::Source(SourceName::CnProc, "it is told of everybody, whosever they are"),
+        Gate::Source(SourceName::Both, "its first witness is told of everybody"),
+    ]),
     case(
         "C6",
         "told_notes_cannot_be_asked_for",
@@ -229,6 +241,9 @@ fn a_thread_is_no_process(world: &mut World) {
 }
 
 fn pid_1_can_be_watched(world: &mut World) {
+    if !world.reactor.capabilities().whole_machine && !os::is_root() {
+        return world.skip("it is another user's, and this source may not follow those (C5)");
+    }
     world.add(1, ALL);
     world.good(Kevent::process(1, EV_DELETE, 0));
     // Children that it had meanwhile are followed.
@@ -398,6 +413,14 @@ fn who_is_followed_is_not_asked_about_again(_world: &mut World) {
     script.exit(101, 0x200).exit(100, 0);
     assert_eq!(read(&queue), [event(101, LAST, NOTE_EXIT, 0x200), event(100, LAST, NOTE_EXIT, 0)]);
     assert_eq!(queue.stats().notes, 0);
+}
+
+fn another_users_process(world: &mut World) {
+    if os::is_root() {
+        return world.skip("root may follow everybody");
+    }
+    world.bad(Kevent::process(1, EV_ADD, NOTE_EXIT), libc::EACCES);
+    assert_eq!(world.queue.stats().notes, 0);
 }
 
 fn told_notes_cannot_be_asked_for(world: &mut World) {

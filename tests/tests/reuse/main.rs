@@ -15,6 +15,7 @@
 mod judge;
 mod namespace;
 mod rig;
+mod signals;
 mod tap;
 mod wrap;
 
@@ -112,6 +113,26 @@ fn k7_a_handful_of_pids() {
 #[test]
 fn k7_a_handful_of_pids_not_waited_for() {
     re_use(5, "auto");
+}
+
+/// Each child has a signal of its own that it waits for, for a moment, and says by its end which came.
+#[test]
+fn k2_no_signal_reaches_the_next_owner() {
+    if !may_choose() {
+        return;
+    }
+    for source in sources() {
+        let plan = Plan { source, pids: 1, births: births() / 2, mode: "target" };
+        let mut runs = (0..ATTEMPTS).map(|_| signals::race(plan));
+        match runs.find(|run| !matches!(run, Ok(None))) {
+            Some(Ok(Some(decisions))) => {
+                println!("{plan:?}: {decisions:?}");
+                assert!(decisions.sent > 0 && decisions.gone > 0, "there was no race");
+            }
+            Some(_) => {}
+            None => panic!("disturbed each time"),
+        }
+    }
 }
 
 /// Where there are eleven pids to be had, and a pid namespace in which cn_proc does not work.

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
 use proc_reactor::source::{Drained, Living, Reading, Spawner};
-use proc_reactor::{Capabilities, Change, Loss, Source, SourceError, Stamped};
+use proc_reactor::{Capabilities, Change, Loss, Source, SourceError, Stamped, WitnessReport};
 
 /// What went by.
 #[derive(Debug, Default)]
@@ -122,6 +122,14 @@ impl Source for Tap {
 
     fn is_gone(&mut self, pid: u32) -> bool {
         self.source.is_gone(pid)
+    }
+
+    fn pidfd(&mut self, pid: u32) -> io::Result<OwnedFd> {
+        self.source.pidfd(pid)
+    }
+
+    fn witnesses(&mut self) -> Option<WitnessReport> {
+        self.source.witnesses()
     }
 
     fn inspect(&mut self, pid: u32) -> Reading {

@@ -102,7 +102,7 @@ fn trap_13_a_stock_buffer_is_small() {
     };
     let (mut child, mut reader) = spawn(&reactor, trapper(&["many", "400"]));
     rig::await_ready(&mut child);
-    rig::go(&mut child);
+    drop(rig::go(&mut child));
     child.wait().expect("it can be waited for");
     let events = read_to_end(&reactor, &mut reader);
     let births = rig::ends(&events).len() as u64;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use proc_reactor::{
@@ -63,8 +63,11 @@ pub(crate) fn await_ready(child: &mut Child) {
     assert_eq!(line, "ready\n");
 }
 
-pub(crate) fn go(child: &mut Child) {
-    child.stdin.take().expect("a pipe").write_all(b"go\n").expect("it listens");
+/// It does what it was ready for. Its input ends when what is returned is dropped.
+pub(crate) fn go(child: &mut Child) -> ChildStdin {
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(b"go\n").expect("it listens");
+    stdin
 }
 
 /// Everything, by turns that are taken when its descriptor polls readable.

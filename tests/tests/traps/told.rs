@@ -72,7 +72,7 @@ fn trap_0_6_an_end_before_it_can_be_waited_for() {
         for _ in 0..ENDS {
             let mut child = trapper(&["many", "0"]).spawn().expect("it can be run");
             await_ready(&mut child);
-            go(&mut child);
+            drop(go(&mut child));
             let pid = child.id();
             let ended = |seen: &Seen| *seen == Seen::Exit { process: pid, thread: pid };
             while !perf.drain().iter().any(ended) {
@@ -106,7 +106,7 @@ fn trap_0_6_an_end_after_it_was_waited_for() {
             let add = Kevent::process(pid, flags::EV_ADD, flags::NOTE_EXIT);
             assert_eq!(queue.kevent(&[add], &mut [], None).expect("it lives"), 0);
             await_ready(&mut child);
-            go(&mut child);
+            drop(go(&mut child));
             child.wait().expect("it can be waited for");
             while reactor.turn() == Turned::More {}
             late += usize::from(queue.stats().ready == 0);

@@ -241,6 +241,40 @@ fn k7_a_pid_that_is_used_again() {
     assert_eq!(court.wait().told(), [(10, [2, 2, 2], [1, 1, 1])]);
 }
 
+/// A pid that is used again every six seconds: who is a life behind all the time is not silent, and who is silent is not given the
+/// time anew by what the other tells.
+#[test]
+fn who_lags_for_long_and_who_is_silent() {
+    let mut court = Court::new();
+    court.all(First, life(10));
+    for _ in 0..4 {
+        court.all(First, life(10)).all(Second, life(10));
+        court.now += 6_000_000_000;
+        court.audit.quiet(court.now);
+    }
+    assert_eq!((court.disagreements().len(), court.audit.report().open), (0, 1));
+    court.all(Second, life(10)).wait().assert_agreed(15, 5);
+    let mut court = Court::new();
+    court.all(First, life(10));
+    court.now += 6_000_000_000;
+    court.all(First, life(10));
+    court.now += 6_000_000_000;
+    court.audit.quiet(court.now);
+    assert_eq!(court.told(), [(10, [2, 2, 2], [0, 0, 0])]);
+}
+
+/// The birth of the pid's next owner was told before it.
+#[test]
+fn an_end_that_is_older_than_the_birth_is_somebody_elses() {
+    for stale in [end(10), exit(10, 10)] {
+        let mut court = Court::new();
+        let before = court.now;
+        court.all(Second, [spawned(10), end(10)]).tell(First, spawned(10)).tell_at(First, before, stale);
+        assert_eq!(court.audit.report().open, 1);
+        court.tell(First, end(10)).wait().assert_agreed(2, 1);
+    }
+}
+
 #[test]
 fn a_pid_that_strangers_use_before_and_after() {
     let stranger = [fork(500, 10), exec(10), end(10)];

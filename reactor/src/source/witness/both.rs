@@ -154,9 +154,6 @@ impl<A: Source, B: Source> Source for Witnesses<A, B> {
         let begin = out.len();
         let drained = self.first.drain(out, limit)?;
         let now = self.first.now();
-        if drained == Drained::Overrun {
-            self.audit.lost(now);
-        }
         let all = self.hear_second(now);
         self.hear_first(&out[begin..], now);
         match drained {
@@ -218,6 +215,10 @@ impl<A: Source, B: Source> Source for Witnesses<A, B> {
 
     fn is_gone(&mut self, pid: u32) -> bool {
         self.first.is_gone(pid)
+    }
+
+    fn pidfd(&mut self, pid: u32) -> io::Result<OwnedFd> {
+        self.first.pidfd(pid)
     }
 
     fn inspect(&mut self, pid: u32) -> Reading {

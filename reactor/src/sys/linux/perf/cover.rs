@@ -13,7 +13,7 @@ use std::io;
 use rustc_hash::FxHashSet;
 
 use super::super::pidfd::{Ended, Pidfd};
-use super::super::procfs;
+use super::super::{procfs, syscall};
 use super::event::Event;
 use super::member::{Birth, Member, Witness};
 use super::source::Perf;
@@ -24,10 +24,10 @@ use crate::source::Living;
 /// A thread that is followed by events of its own.
 #[derive(Debug)]
 pub(super) struct Watch {
-    process: u32,
+    pub(super) process: u32,
     pub(super) events: Vec<Event>,
     /// It has not forked since.
-    first_fork: bool,
+    pub(super) first_fork: bool,
 }
 
 /// How often a walk is begun anew that always finds somebody new.
@@ -54,6 +54,7 @@ impl Perf {
             Some(libc::ENOENT | libc::EINVAL) => nobody(),
             _ => error,
         })?;
+        let opened = syscall::monotonic();
         self.follow_threads(pid)?;
         let living = procfs::look(pid)?;
         if pidfd.is_ended()? == Ended::Reaped {
@@ -61,8 +62,8 @@ impl Perf {
         }
         // Of a zombie there is nothing to follow, and what there is to know is in the process list.
         let Some(living) = living.filter(|living| !living.is_zombie()) else { return Ok(()) };
-        drop(pidfd);
-        self.enter(&living);
+        // Opened before its events, and so before any end that they tell.
+        self.enter(&living, Some((pidfd, opened)));
         // A thread that was being made when its maker was followed may leave without a record.
         self.await_found(pid);
         Ok(())
@@ -94,11 +95,21 @@ impl Perf {
         Ok(())
     }
 
-    /// Puts a process in that was found alive; what was written of it since its events were opened is yet to be read.
-    fn enter(&mut self, living: &Living) {
+    /// Puts a process in that was found alive; what was written of it since its events were opened is yet to be read. With a pidfd
+    /// that is known to be its own, and when that was opened; else one is opened, and held against what was found.
+    fn enter(&mut self, living: &Living, own: Option<(Pidfd, u64)>) {
         let threads = Threads::read(living.pid, &living.threads);
-        let mut member = Member::found(living.parent, living.start, threads);
-        self.open_witness(living.pid, &mut member);
+        let mut member = Member::found(living.parent, living.start, syscall::monotonic(), threads);
+        match own {
+            Some((pidfd, opened)) => self.put_witness(&mut member, pidfd, opened),
+            None => {
+                self.open_witness(living.pid, &mut member);
+                let same = |now: Living| now.start == living.start;
+                if !procfs::look(living.pid).ok().flatten().is_some_and(same) {
+                    self.take_witness(&mut member);
+                }
+            }
+        }
         self.members.insert(living.pid, member);
     }
 
@@ -145,14 +156,21 @@ impl Perf {
         if living.is_zombie() {
             return;
         }
-        self.enter(&living);
+        self.enter(&living, None);
         self.await_found(pid);
         self.ready.push(Stamped { time: self.read_to, change: Change::Unseen { process: pid } });
     }
 
     /// Thread `by` made `process`, or of that `thread`. If it is its first since it is followed, what it made may not have
     /// inherited.
-    pub(super) fn first_fork(&mut self, by: u32, process: u32, thread: u32, out: &mut Vec<Stamped>) {
+    pub(super) fn first_fork(
+        &mut self,
+        by: u32,
+        process: u32,
+        thread: u32,
+        time: u64,
+        out: &mut Vec<Stamped>,
+    ) {
         let Some(watch) = self.watches.get_mut(&by).filter(|watch| watch.first_fork) else { return };
         watch.first_fork = false;
         if let Err(error) = self.follow_threads(process) {
@@ -160,15 +178,19 @@ impl Perf {
         }
         // It may have ended before, with no record then.
         self.await_found(process);
-        // What it has made by now was made unseen, if it did not inherit.
-        for child in procfs::children(process).unwrap_or_default() {
-            if self.members.contains_key(&child) || self.cover(child).is_err() {
-                continue;
+        // What it has made by now was made unseen, if it did not inherit, and what that has made.
+        let mut parents = vec![process];
+        while let Some(parent) = parents.pop() {
+            for child in procfs::children(parent).unwrap_or_default() {
+                if self.members.contains_key(&child) || self.cover(child).is_err() {
+                    continue;
+                }
+                let Some(member) = self.members.get_mut(&child) else { continue };
+                member.birth = Birth::Presumed;
+                // It was made later; when, nobody tells.
+                out.push(Stamped { time, change: Change::Fork { parent, thread: parent, child } });
+                parents.push(child);
             }
-            let Some(member) = self.members.get_mut(&child) else { continue };
-            member.birth = Birth::Presumed;
-            let time = member.born;
-            out.push(Stamped { time, change: Change::Fork { parent: process, thread: process, child } });
         }
     }
 
@@ -184,7 +206,7 @@ impl Perf {
                 tracing::debug!(process = living.pid, %error, "it was found, and could not be followed");
             }
         }
-        self.enter(living);
+        self.enter(living, None);
         self.await_found(living.pid);
     }
 

@@ -42,9 +42,26 @@ impl Perf {
             }
         };
         let opened = syscall::monotonic();
+        self.put_witness(member, pidfd, opened);
+    }
+
+    pub(super) fn put_witness(&mut self, member: &mut Member, pidfd: Pidfd, opened: u64) {
+        if self.pidfds >= self.budget || member.witness.is_some() {
+            return;
+        }
         let same_parent = pidfd.parent() == Some(member.parent);
         member.witness = Some(Witness { pidfd, opened, same_parent, same_maker: false, awaited: false });
         self.pidfds += 1;
+    }
+
+    pub(super) fn take_witness(&mut self, member: &mut Member) {
+        let Some(witness) = member.witness.take() else { return };
+        self.pidfds -= 1;
+        if witness.awaited {
+            // A child that was forked meanwhile may have a copy, which would keep it there.
+            self.epoll.remove(witness.pidfd.as_fd());
+            self.awaited -= 1;
+        }
     }
 
     /// Tells of those whose last thread has ended what can be told. True if there is more to read before it can be.
@@ -150,11 +167,10 @@ impl Perf {
         self.drop_member(member);
     }
 
-    fn drop_member(&mut self, member: Member) {
-        if let Some(witness) = member.witness {
-            self.pidfds -= 1;
-            self.awaited -= usize::from(witness.awaited);
-        }
+    fn drop_member(&mut self, mut member: Member) {
+        // The kernel has let go of the events by now; it had not when their records were read.
+        self.some_ended |= !self.parted.is_empty();
+        self.take_witness(&mut member);
     }
 
     /// Whether a process whose last thread's end was told lives on all the same. The kernel says so of one that it will not let us

@@ -14,6 +14,8 @@ pub(super) struct Member {
     /// When it was made, or when it started by the system's account; nanoseconds of the monotonic clock.
     pub(super) born: u64,
     pub(super) birth: Birth,
+    /// When the process list showed it, if that is how it was found.
+    pub(super) seen: u64,
     /// The last record of it told that it runs a new program.
     pub(super) just_executed: bool,
     pub(super) witness: Option<Witness>,
@@ -57,6 +59,7 @@ impl Member {
             threads: Threads::Leader,
             born,
             birth: Birth::Told,
+            seen: 0,
             just_executed: false,
             witness: None,
             gone: false,
@@ -64,7 +67,14 @@ impl Member {
         }
     }
 
-    pub(super) fn found(parent: u32, start: u64, threads: Threads) -> Self {
-        Self { threads, birth: Birth::Found, ..Self::born(parent, 0, start) }
+    pub(super) fn found(parent: u32, start: u64, seen: u64, threads: Threads) -> Self {
+        Self { threads, birth: Birth::Found, seen, ..Self::born(parent, 0, start) }
+    }
+
+    /// Whether the record of a birth is that of this process, which was found before it was read; else its id is in use again.
+    pub(super) fn awaits_birth(&self, parent: u32, time: u64) -> bool {
+        // A forker can be preempted between making a process, when the list shows it, and the record; and that the process has ended may be
+        // known before the record is read. No parent makes a second child of one id in such a time.
+        self.birth != Birth::Told && (time <= self.seen || self.ended.is_none() || parent == self.parent)
     }
 }

@@ -1,5 +1,6 @@
 //! Perf events: see [`source`].
 
+mod bell;
 mod cover;
 mod ending;
 mod event;

@@ -13,13 +13,14 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::task::{Wake, Waker};
+use std::task::Waker;
 
 use rustc_hash::FxHashMap;
 
-use super::super::epoll::{Epoll, EventFd};
+use super::super::epoll::Epoll;
 use super::super::pidfd::Pidfd;
 use super::super::{procfs, syscall};
+use super::bell::Bell;
 use super::cover::Watch;
 use super::event::Event;
 use super::member::{Birth, Member};
@@ -32,8 +33,9 @@ use crate::source::{Capabilities, Drained, Living, Loss, Reading, Source, Spawne
 use crate::sys::OpenOptions;
 
 pub(super) const NAME: &str = "perf";
-/// With the page in front of it, exactly what the kernel allows every user for each processor (`kernel.perf_event_mlock_kb`).
-const PAGES: usize = 128;
+/// With the page in front of it, half of what the kernel allows every user for each processor (`kernel.perf_event_mlock_kb`), so that
+/// there is room for two watchers of one user who may lock no memory else.
+const PAGES: usize = 64;
 /// How often it is settled that nothing more was lost, where records come all the time.
 const ATTEMPTS: usize = 5;
 /// Nobody makes two processes of one id within so many nanoseconds.
@@ -70,6 +72,9 @@ pub(in super::super) struct Perf {
     pub(super) ready: Vec<Stamped>,
     /// All records written up to then have been read.
     pub(super) read_to: u64,
+    /// When a pidfd of an own child was opened last. What was written until then is read at once: if the child had ended by
+    /// then, it is to be found among its maker's children before anybody can wait for it.
+    read_on_to: u64,
     overrun: bool,
     /// As far as records tell that do so.
     told_lost: u64,
@@ -87,25 +92,6 @@ pub(in super::super) struct Perf {
     pub(super) me: u32,
     /// Orphans come to this program, to be reaped here.
     pub(super) reaps_orphans: bool,
-}
-
-/// Makes the descriptor readable until the next drain.
-#[derive(Debug)]
-struct Bell {
-    fd: EventFd,
-    rung: std::sync::atomic::AtomicBool,
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if !self.rung.swap(true, std::sync::atomic::Ordering::AcqRel) {
-            self.fd.ring();
-        }
-    }
 }
 
 impl Perf {
@@ -134,11 +120,11 @@ impl Perf {
         rings.read(&mut Vec::new());
         let out_of_files = failed("epoll", "raise the limit of open files (ulimit -n)");
         let epoll = Epoll::new().map_err(&out_of_files)?;
-        let bell = Bell { fd: EventFd::new().map_err(&out_of_files)?, rung: false.into() };
+        let bell = Bell::new().map_err(&out_of_files)?;
         for ring in rings.iter() {
             epoll.add(ring.as_fd(), RINGS).map_err(&out_of_files)?;
         }
-        epoll.add(bell.fd.as_fd(), BELL).map_err(&out_of_files)?;
+        epoll.add(bell.as_fd(), BELL).map_err(&out_of_files)?;
         if options.subreaper {
             syscall::adopt_orphans().map_err(failed("prctl(PR_SET_CHILD_SUBREAPER)", ""))?;
         }
@@ -160,6 +146,7 @@ impl Perf {
             tokens: Vec::new(),
             ready: Vec::new(),
             read_to: 0,
+            read_on_to: 0,
             overrun: false,
             told_lost: 0,
             closed_lost: 0,
@@ -193,14 +180,15 @@ impl Perf {
             if !read.held {
                 self.read_to = now;
             }
-            if (!read.held && !self.look_into_ends(out)) || out.len() - begin >= limit {
+            let read_on = read.held || self.look_into_ends(out) || self.read_to <= self.read_on_to;
+            if !read_on || out.len() - begin >= limit {
                 return Ok(lost);
             }
         }
     }
 
     /// Takes in one record. With `doubtful`, threads may have been born unseen.
-    fn take(&mut self, record: &Record, doubtful: bool, out: &mut Vec<Stamped>) {
+    pub(super) fn take(&mut self, record: &Record, doubtful: bool, out: &mut Vec<Stamped>) {
         let time = record.time;
         match record.what {
             What::Fork { process, thread, parent, by } => {
@@ -215,7 +203,7 @@ impl Perf {
                     }
                     self.birth(process, parent, by, time, out);
                 }
-                self.first_fork(by, process, thread, out);
+                self.first_fork(by, process, thread, time, out);
             }
             What::Exec { process } => {
                 self.lead(process);
@@ -233,7 +221,7 @@ impl Perf {
     fn birth(&mut self, process: u32, parent: u32, by: u32, time: u64, out: &mut Vec<Stamped>) {
         let change = Change::Fork { parent, thread: by, child: process };
         if let Some(member) = self.members.get_mut(&process) {
-            if member.ended.is_none() && member.birth != Birth::Told && member.born <= time + START_SLACK {
+            if member.awaits_birth(parent, time) {
                 let presumed = std::mem::replace(&mut member.birth, Birth::Told) == Birth::Presumed;
                 (member.born, member.parent) = (time, parent);
                 if !presumed {
@@ -249,6 +237,9 @@ impl Perf {
         }
         let mut member = Member::born(parent, by, time);
         self.open_witness(process, &mut member);
+        if let Some(witness) = member.witness.as_ref().filter(|_| parent == self.me) {
+            self.read_on_to = witness.opened;
+        }
         self.members.insert(process, member);
         out.push(Stamped { time, change });
     }
@@ -297,7 +288,7 @@ impl Perf {
     }
 
     /// After a loss: what every process is now, by the process list (K8).
-    fn check_members(&mut self) {
+    pub(super) fn check_members(&mut self) {
         let now = syscall::monotonic();
         let mut alive = Vec::new();
         for (&pid, member) in &mut self.members {
@@ -318,6 +309,19 @@ impl Perf {
         }
         // The record of its end may be among those that were lost.
         alive.into_iter().for_each(|pid| self.await_found(pid));
+        // So may those of threads.
+        let lives = |watch: &Watch, thread| {
+            self.members.get(&watch.process).is_some_and(|member| {
+                member.ended.is_none() && member.threads.contains(watch.process, thread)
+            })
+        };
+        let ended: Vec<u32> = self
+            .watches
+            .iter()
+            .filter(|(thread, watch)| !lives(watch, **thread))
+            .map(|(thread, _)| *thread)
+            .collect();
+        ended.into_iter().for_each(|thread| self.part(thread));
     }
 
     /// The end of the awaited, by their pidfds.
@@ -380,9 +384,7 @@ impl Source for Perf {
         }
         let begin = out.len();
         out.append(&mut self.ready);
-        if self.bell.rung.swap(false, std::sync::atomic::Ordering::AcqRel) {
-            self.bell.fd.hush();
-        }
+        self.bell.hush();
         if self.awaited > 0 {
             self.collect_awaited().map_err(failed("epoll_wait", ""))?;
         }
