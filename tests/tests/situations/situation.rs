@@ -161,7 +161,10 @@ pub(crate) const SITUATIONS: &[Situation] = &[
     plain("nobody, no memory to be locked (RLIMIT_MEMLOCK 0)", Alone, &["confine", "--memlock", "0"]),
     Situation {
         options: &["--receive-buffer", "16777216", "--ring-pages", "4096"],
-        says: &[(Perf, "kernel.perf_event_mlock_kb")],
+        says: &[
+            (Perf, "locked for rings by all programs of this user"),
+            (Perf, "kernel.perf_event_mlock_kb"),
+        ],
         ..plain(
             "nobody, no memory to be locked, rings of 16 MiB asked for",
             Alone,
@@ -169,25 +172,11 @@ pub(crate) const SITUATIONS: &[Situation] = &[
         )
     },
     plain("nobody, itself watched over perf", Nobody, WATCHED),
-    Situation {
-        says: &[(Perf, "locked for rings by all programs of this user")],
-        ..plain(
-            "nobody, no memory to be locked, itself watched over perf",
-            Alone,
-            &[
-                "confine",
-                "--memlock",
-                "0",
-                "proc-watch",
-                "run",
-                "--source=perf",
-                "-q",
-                "-o",
-                "/dev/null",
-                "--",
-            ],
-        )
-    },
+    plain(
+        "nobody, no memory to be locked, itself watched over perf",
+        Alone,
+        &["confine", "--memlock", "0", "proc-watch", "run", "--source=perf", "-q", "-o", "/dev/null", "--"],
+    ),
     Situation {
         options: &["--receive-buffer", "4096", "--shards", "1", "--ring-pages", "1"],
         asleep: true,
