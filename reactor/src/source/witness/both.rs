@@ -234,7 +234,7 @@ impl<A: Source, B: Source> Source for Witnesses<A, B> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(proc_reactor_loom, proc_reactor_shuttle))))]
 impl<A, B> Witnesses<A, B> {
     /// Processes that are kept in the audit.
     pub(super) fn kept(&self) -> usize {
