@@ -10,6 +10,8 @@ use crate::{options, sockets, sys};
 
 /// Something is wrong if a start or an end takes longer.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+/// The same for the measured part, which strace and a busy machine make long.
+pub const LONG_PATIENCE: Duration = Duration::from_secs(300);
 
 /// The command by which this program starts itself again, to play a part.
 ///

@@ -1,17 +1,13 @@
 //! One workload under one watcher.
 
 use std::io;
-use std::time::Duration;
 
 use benches::account::{Group, Reading};
-use benches::part::{self, PATIENCE, Part};
+use benches::part::{self, LONG_PATIENCE, PATIENCE, Part};
 use benches::workload::Workload;
 use benches::{machine, sockets};
 
 use crate::watchers::{SELF, Start, Watcher};
-
-/// How long the measured part may take, which strace makes long.
-const LONG_PATIENCE: Duration = Duration::from_secs(300);
 
 /// What is run.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use benches::account::{Group, Reading};
 use benches::options::{self, Options};
-use benches::part::{self, PATIENCE, Part};
+use benches::part::{self, LONG_PATIENCE, PATIENCE, Part};
 use benches::workload::{Workload, say_failed};
 use benches::{machine, sys};
 
@@ -110,7 +110,7 @@ fn run(watcher: &[&str], iterations: u64, group: Option<&Group>) -> io::Result<R
     let before = Reading::when_quiet(group, None)?;
     let births = machine::births();
     workload.go()?;
-    let [wall, clocks] = workload.line("done", PATIENCE)?[..] else {
+    let [wall, clocks] = workload.line("done", LONG_PATIENCE)?[..] else {
         return Err(io::Error::other("the workload did not say how long it took"));
     };
     let after = Reading::when_quiet(group, None)?;
