@@ -3,8 +3,9 @@
 //!
 //! What a pidfd stands for must be sure (K2, K9). Opened between the records of birth and end, it is the process's, for the
 //! id was nobody else's meanwhile. Opened after the end, the id may have been used again; but if what it stands for has the
-//! same parent, whose children are all told of, and no second birth of this id was written by then, it is the same process. Of
-//! this program's own children all are told of only that the same thread makes: it has to be among that thread's.
+//! same parent, whose children are all told of, and no second birth of this id was written by the time that it had ended, it is
+//! the same process. By the time that it was opened would not do: the kernel gives out an id before it writes the birth, but lets
+//! nobody run before. Of this program's own children all are told of only that the same thread makes: it has to be among that thread's.
 //!
 //! An end is told when the process can be waited for, and holds back nobody else's.
 
@@ -25,8 +26,17 @@ enum Verdict {
     Told(Option<i32>),
     /// Not yet: the kernel is at it, and the pidfd will tell.
     Await,
-    /// Not before everything is read that was written until its pidfd was opened.
+    /// Not before everything is read that was written until what its pidfd stands for had ended.
     ReadOn,
+}
+
+/// When what a late pidfd stands for is seen to have ended.
+fn see_late_end(member: &mut Member, ended: u64) {
+    let late = |witness: &&mut Witness| witness.opened >= ended && witness.seen_ended.is_none();
+    if let Some(witness) = member.witness.as_mut().filter(late) {
+        let over = !matches!(witness.pidfd.is_ended(), Ok(Ended::No));
+        witness.seen_ended = over.then(syscall::monotonic);
+    }
 }
 
 impl Perf {
@@ -50,7 +60,8 @@ impl Perf {
             return;
         }
         let same_parent = pidfd.parent() == Some(member.parent);
-        member.witness = Some(Witness { pidfd, opened, same_parent, same_maker: false, awaited: false });
+        member.witness =
+            Some(Witness { pidfd, opened, same_parent, same_maker: false, seen_ended: None, awaited: false });
         self.pidfds += 1;
     }
 
@@ -78,6 +89,7 @@ impl Perf {
             if member.parent == self.me {
                 self.look_for_the_maker(pid, &mut member, ended);
             }
+            see_late_end(&mut member, ended);
             match self.verdict(pid, &member, ended) {
                 Verdict::Told(status) => {
                     out.push(Stamped { time: ended, change: Change::End { process: pid, status } });
@@ -120,8 +132,10 @@ impl Perf {
             if !witness.same_parent || (member.parent == self.me && !witness.same_maker) {
                 return Verdict::Told(None);
             }
-            if witness.opened >= self.read_to {
-                return Verdict::ReadOn;
+            match witness.seen_ended {
+                None => return Verdict::Await,
+                Some(seen) if seen >= self.read_to => return Verdict::ReadOn,
+                Some(_) => {}
             }
         }
         let pidfd = &witness.pidfd;

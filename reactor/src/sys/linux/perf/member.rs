@@ -43,10 +43,12 @@ pub(super) struct Witness {
     /// Just after it was opened. If the process ended later, it is the process's.
     pub(super) opened: u64,
     /// Whether what it stands for had the parent that the process was born to. That one has no second child of this id unless
-    /// a record before [`opened`](Self::opened) tells of it.
+    /// a record tells of it that was written before that child can have ended.
     pub(super) same_parent: bool,
     /// It was seen among the children of the thread that made the process, after it was opened.
     pub(super) same_maker: bool,
+    /// Just after it was seen that what it stands for had ended, where it was opened after the process's end.
+    pub(super) seen_ended: Option<u64>,
     /// The source's epoll has it.
     pub(super) awaited: bool,
 }
