@@ -175,6 +175,8 @@ impl Perf {
         watch.first_fork = false;
         if let Err(error) = self.follow_threads(process) {
             tracing::debug!(process, thread, %error, "the child of a first fork could not be followed");
+            // It may have inherited, and it may not.
+            out.push(Stamped { time, change: Change::Unseen { process } });
         }
         // It may have ended before, with no record then.
         self.await_found(process);
@@ -204,6 +206,8 @@ impl Perf {
         if suspect {
             if let Err(error) = self.follow_threads(living.pid) {
                 tracing::debug!(process = living.pid, %error, "it was found, and could not be followed");
+                self.ready
+                    .push(Stamped { time: self.read_to, change: Change::Unseen { process: living.pid } });
             }
         }
         self.enter(living, None);

@@ -70,9 +70,14 @@ impl Ring {
         self.word(std::mem::offset_of!(perf_event_mmap_page, data_head)).load(Ordering::Acquire)
     }
 
-    /// Whether a record may have found no room, given a head read before.
-    pub(super) fn was_full(&self, head: u64) -> bool {
-        head.wrapping_sub(self.tail) + LONGEST > self.data as u64
+    /// Up to where it has been read.
+    pub(super) fn tail(&self) -> u64 {
+        self.tail
+    }
+
+    /// Whether a record may have found no room since it was read up to `tail` only.
+    pub(super) fn was_full(&self, tail: u64) -> bool {
+        self.head().wrapping_sub(tail) + LONGEST > self.data as u64
     }
 
     /// What the kernel has written, from `at` on: between tail and head, where it writes no more.

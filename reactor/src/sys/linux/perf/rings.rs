@@ -92,7 +92,7 @@ impl Rings {
         let mut read = Read::default();
         let Self { rings, order, second: later, .. } = self;
         for (index, (ring, twins)) in rings.iter_mut().enumerate() {
-            read.overrun |= ring.was_full(second[index]);
+            let tail = ring.tail();
             let mut take = |bytes: &[u8], into: &mut Vec<(u64, Record)>| {
                 let Some(record) = record::parse(bytes) else { return };
                 match record.what {
@@ -104,6 +104,8 @@ impl Rings {
             };
             ring.read(first[index], |bytes| take(bytes, order.first()));
             ring.read(second[index], |bytes| take(bytes, later));
+            // Now that there is room again: what came while this was reading may have found none.
+            read.overrun |= ring.was_full(tail);
         }
         read.overrun |= read.lost > 0;
         read.held = order.release(later, out);
