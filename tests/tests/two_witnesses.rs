@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use proc_watch::{Command, Events, SourceName, Watcher, WitnessReport};
+use proc_watch::{AttachError, Command, Events, SourceName, Watcher, WitnessReport};
 use tests::seen::{ATTEMPTS, Seen};
 use tests::truth;
 use tokio::runtime::{Builder, Runtime};
@@ -115,6 +115,7 @@ fn parents_that_die_before_their_children() {
 /// A tree that runs already, and forks while it is attached to.
 #[test]
 fn attached_in_the_midst_of_forks() {
+    let mut in_time = 0;
     for seed in 1..6 {
         let Some(watcher) = watcher() else { return };
         let dir = tempfile::tempdir().expect("a directory");
@@ -125,13 +126,23 @@ fn attached_in_the_midst_of_forks() {
             std::thread::sleep(Duration::from_millis(1));
         }
         runtime().block_on(async {
-            let events = watcher.attach(top.id()).expect("it lives");
+            let events = match watcher.attach(top.id()) {
+                Ok(events) => events,
+                // A tree that grows does not wait.
+                Err(AttachError::NoSuchProcess { .. }) => {
+                    top.wait().expect("its status");
+                    return;
+                }
+                Err(error) => panic!("{error}"),
+            };
+            in_time += 1;
             let reaped = tokio::task::spawn_blocking(move || top.wait());
             undisturbed(&watcher, events).await;
             assert!(reaped.await.expect("no panic").expect("its status").success());
         });
         println!("seed {seed}: {:?}", settled(&watcher));
     }
+    assert!(in_time > 0, "each tree had ended before it was attached to");
 }
 
 /// The second is shut out of a program that may not be read; root may read all. What such a program starts is not compared, and all

@@ -27,7 +27,7 @@ impl Turn {
         metadata: bool,
         log_limit: usize,
     ) -> Result<RootKey, AttachError> {
-        self.settle(shared);
+        self.catch_up(shared);
         let pids = self.source.attach_tree(pid).map_err(|error| match error.raw_os_error() {
             Some(libc::ESRCH) => AttachError::NoSuchProcess { pid },
             _ => AttachError::Denied { pid, error },
@@ -42,7 +42,7 @@ impl Turn {
         // What they run is read first, and counts only if nothing happened to them until the table was walked.
         let read = if metadata { self.read_ahead(shared, pid) } else { FxHashMap::default() };
         let before = self.generation(shared, &read);
-        self.settle(shared);
+        self.catch_up(shared);
         shared.failure()?;
         let time = self.source.now();
         let mut state = shared.state.lock();
@@ -102,7 +102,7 @@ impl Turn {
         };
         let look = |id: ProcId| (id, self.source.look(id.pid()).ok().flatten().map(|living| living.parent));
         let looked: Vec<_> = orphans.into_iter().map(look).collect();
-        self.settle(shared);
+        self.catch_up(shared);
         let mut state = shared.state.lock();
         for (id, parent) in looked {
             let parent = parent.and_then(|pid| state.table.newest(pid)).map(|slot| state.table.get(slot).id);

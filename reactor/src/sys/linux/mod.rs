@@ -42,7 +42,9 @@ fn both(options: &OpenOptions) -> Result<Witnesses<cn_proc::CnProc, perf::Perf>,
         move |error: SourceError| error.of_a_part(SourceName::Both.as_str(), name.as_str())
     };
     let first = cn_proc::CnProc::open(options).map_err(of_both(SourceName::CnProc))?;
-    let second = perf::Perf::open(options).map_err(of_both(SourceName::Perf))?;
+    // Statuses are the first's to know.
+    let without_pidfds = OpenOptions { pidfds: Some(0), ..options.clone() };
+    let second = perf::Perf::open(&without_pidfds).map_err(of_both(SourceName::Perf))?;
     let joined = epoll::Epoll::new().and_then(|epoll| {
         epoll.add(first.fd(), 0)?;
         epoll.add(second.fd(), 1)?;

@@ -14,11 +14,16 @@ use std::os::fd::AsFd;
 use super::super::pidfd::{Ended, Pidfd};
 use super::super::{procfs, syscall};
 use super::member::{Member, Witness};
-use super::source::Perf;
+use super::source::{Perf, START_SLACK};
 use crate::event::{Change, Stamped};
+use crate::source::Living;
 
 /// How often a list is read that may lack some of those that should be in it.
 const LOOKS: usize = 3;
+
+/// Nanoseconds between two looks at those who are followed by nothing, and between two that read /proc for it.
+const BLIND_PAUSE: u64 = 10_000_000;
+const CLOSE_LOOK: u64 = 1_000_000_000;
 
 /// What can be said of an end now.
 enum Verdict {
@@ -238,11 +243,21 @@ impl Perf {
             return;
         }
         let now = syscall::monotonic();
+        if now < self.looked_at_the_blind + BLIND_PAUSE {
+            return;
+        }
+        // Whether somebody has the id is cheap to ask; whether it is a zombie, or another process, is not.
+        let closely = now / CLOSE_LOOK != self.looked_at_the_blind / CLOSE_LOOK;
+        self.looked_at_the_blind = now;
         let Self { blind, members, ending, .. } = self;
         blind.retain(|&pid| {
             let Some(member) = members.get_mut(&pid) else { return false };
+            let same = |living: Living| {
+                !living.is_zombie() && living.start <= member.born.saturating_add(START_SLACK)
+            };
             let alive = member.ended.is_none()
-                && matches!(procfs::look(pid), Ok(Some(living)) if !living.is_zombie() && living.start <= member.born + super::source::START_SLACK);
+                && syscall::exists(pid)
+                && (!closely || procfs::look(pid).ok().flatten().is_some_and(same));
             if !alive && member.ended.is_none() {
                 member.ended = Some(now);
                 ending.push(pid);

@@ -63,6 +63,7 @@ pub(in super::super) struct Perf {
     pub(super) ending: Vec<u32>,
     /// Who lives on unseen and without a pidfd.
     pub(super) blind: Vec<u32>,
+    pub(super) looked_at_the_blind: u64,
     pub(super) epoll: Epoll,
     bell: Arc<Bell>,
     spawner: Arc<Spawner>,
@@ -139,6 +140,7 @@ impl Perf {
             members: FxHashMap::default(),
             ending: Vec::new(),
             blind: Vec::new(),
+            looked_at_the_blind: 0,
             epoll,
             bell: Arc::new(bell),
             spawner: Arc::new(spawner),
