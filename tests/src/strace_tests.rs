@@ -19,7 +19,7 @@ const PLAIN: &str = r#"
 1 <... vfork resumed>)              = 3
 3 <... execve resumed>)             = 0
 1 wait4(3,  <unfinished ...>
-2 execve("/root/.cargo/bin/bash", ["bash"], 0x7ffd14553ab8 /* 37 vars */) = -1 ENOENT (No such file or directory)
+2 execve("/opt/tools/bin/bash", ["bash"], 0x7ffd14553ab8 /* 37 vars */) = -1 ENOENT (No such file or directory)
 2 kill(2, SIGKILL)                  = ?
 2 +++ killed by SIGKILL +++
 3 exit_group(0)                     = ?
@@ -29,7 +29,7 @@ const PLAIN: &str = r#"
 1 wait4(-1, 0x7fff4959e0d0, WNOHANG, NULL) = -1 ECHILD (No child processes)
 1 clone(child_stack=NULL, flags=CLONE_CHILD_CLEARTID|CLONE_CHILD_SETTID|SIGCHLD, child_tidptr=0x7fdd1b6ce990) = ? ERESTARTNOINTR (To be restarted)
 1 clone3({flags=CLONE_VM|CLONE_VFORK, exit_signal=SIGCHLD, stack=0x7f2ebc417000, stack_size=0x9000}, 88 <unfinished ...>
-3205  execve("/usr/bin/python3", ["/root/.pyenv/versions/3.11.7/bin"..., "/tmp/ora/t.py", "sp"], 0x7f2ebc4fb230 /* 38 vars */ <unfinished ...>
+3205  execve("/usr/bin/python3", ["/usr/lib/python3/dist-packages/t"..., "/srv/t.py", "sp"], 0x7f2ebc4fb230 /* 38 vars */ <unfinished ...>
 1 <... clone3 resumed>)             = 3205
 3205  <... execve resumed>)             = 0
 3205  tgkill(3205, 3205, SIGABRT)       = 0
