@@ -30,8 +30,10 @@ pub(super) struct Watch {
     pub(super) first_fork: bool,
 }
 
-/// How often a walk is begun anew that always finds somebody new.
+/// How often the threads of a process are listed anew while there are always new ones.
 const PASSES: usize = 100;
+/// How often a tree is walked that grows all the time.
+const WALKS: usize = 3;
 
 impl Perf {
     /// Follows `pid` and what it makes from now on.
@@ -118,8 +120,12 @@ impl Perf {
         self.cover(pid)?;
         let mut tree = vec![pid];
         let mut seen: FxHashSet<u32> = tree.iter().copied().collect();
-        for _ in 0..PASSES {
+        // Whoever is followed has its children looked up after that, and those it has later inherit. What a second walk finds are those who
+        // were given to another parent meanwhile.
+        for _ in 0..WALKS {
             let before = tree.len();
+            // Who has inherited is not to be followed again.
+            self.read_ahead();
             let mut next = 0;
             while next < tree.len() {
                 for child in procfs::children(tree[next])? {
@@ -148,6 +154,18 @@ impl Perf {
             }
         }
         Ok(tree)
+    }
+
+    /// Takes in what is written, to be handed out by the next drain.
+    fn read_ahead(&mut self) {
+        let mut ready = std::mem::take(&mut self.ready);
+        match self.read(&mut ready, usize::MAX) {
+            Ok(lost) => self.overrun |= lost,
+            // The next drain says it again.
+            Err(error) => tracing::debug!(%error, "the rings could not be read"),
+        }
+        ready.append(&mut self.ready);
+        self.ready = ready;
     }
 
     /// Puts a process in that may not be followed: its end is told, and that no more is.

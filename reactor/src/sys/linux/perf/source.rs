@@ -76,7 +76,7 @@ pub(in super::super) struct Perf {
     /// When a pidfd of an own child was opened last. What was written until then is read at once: if the child had ended by
     /// then, it is to be found among its maker's children before anybody can wait for it.
     read_on_to: u64,
-    overrun: bool,
+    pub(super) overrun: bool,
     /// As far as records tell that do so.
     told_lost: u64,
     /// What the counters of events that are closed came to.
@@ -381,11 +381,11 @@ impl Source for Perf {
     }
 
     fn drain(&mut self, out: &mut Vec<Stamped>, limit: usize) -> Result<Drained, SourceError> {
+        let begin = out.len();
+        out.append(&mut self.ready);
         if self.overrun {
             return Ok(Drained::Overrun);
         }
-        let begin = out.len();
-        out.append(&mut self.ready);
         self.bell.hush();
         if self.awaited > 0 {
             self.collect_awaited().map_err(failed("epoll_wait", ""))?;
