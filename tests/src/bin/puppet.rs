@@ -3,8 +3,8 @@
 //! It takes orders from a datagram socket, DIR/PID, one each, and answers each by one datagram to DIR/master, `PID WORDS`. What it
 //! makes by `fork` does the same at its own pid's socket. It ends by itself when there has been nothing to do for two minutes.
 //!
-//! `puppet --exit CODE` ends at once. `puppet --flood COUNT HOW CPU` makes and reaps as many children on one processor (`any`: on
-//! whichever), and ends.
+//! `puppet --exit CODE` ends at once. `puppet --flood COUNT HOW CPU` makes and reaps as many children on one processor, from
+//! the end of its input on, and ends.
 #![expect(unsafe_code, reason = "fork, clone3, exec and raw exits have no safe interface")]
 
 use std::ffi::{CString, c_int, c_void};
@@ -29,9 +29,8 @@ fn main() {
         [flag, code] if flag == "--exit" => exit(number(code.to_str().unwrap_or_default())),
         [flag, count, how, cpu] if flag == "--flood" => {
             let [count, how, cpu] = [count, how, cpu].map(|word| word.to_str().unwrap_or_default());
-            if cpu != "any" {
-                stay_on(number(cpu));
-            }
+            stay_on(number(cpu));
+            io::copy(&mut io::stdin(), &mut io::sink()).expect("an input");
             (0..number::<u32>(count)).for_each(|_| {
                 make_and_reap(how, 0);
             });
