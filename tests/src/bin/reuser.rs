@@ -5,7 +5,7 @@
 //! ```
 //!
 //! With PIDS 0 the kernel chooses. Else first one scout a pid, which ends with 0: its pid is one of those that are used. Then the line `pids P..` is printed, and when a
-//! line has come in, COUNT children, of which number `k` has the pid `k % PIDS`, ends as [`reuse::plan`] says and is made as soon as
+//! line has come in, COUNT children, of which number `k` has the pid `k % PIDS`, ends as `reuse::plan` says and is made as soon as
 //! the owner before is no more. After each birth the number of births so far and the pid are written into the file PROGRESS. At last
 //! `met N strangers` is printed: how often a pid was not free though its owner had been reaped, so that somebody else had it.
 //!
