@@ -37,7 +37,9 @@ enum Verdict {
 
 /// When what a late pidfd stands for is seen to have ended.
 fn see_late_end(member: &mut Member, ended: u64) {
-    let late = |witness: &&mut Witness| witness.opened >= ended && witness.seen_ended.is_none();
+    let may_be_late =
+        member.witness.as_ref().is_some_and(|witness| member.may_be_late(witness.opened, ended));
+    let late = |witness: &&mut Witness| may_be_late && witness.seen_ended.is_none();
     if let Some(witness) = member.witness.as_mut().filter(late) {
         let over = !matches!(witness.pidfd.is_ended(), Ok(Ended::No));
         witness.seen_ended = over.then(syscall::monotonic);
@@ -121,7 +123,7 @@ impl Perf {
     /// Whether what a late pidfd stands for was made by the thread that made the process, by the kernel's list of that one's
     /// children. It is in it until it is reaped.
     fn look_for_the_maker(&self, pid: u32, member: &mut Member, ended: u64) {
-        let late = |witness: &Witness| witness.opened >= ended && !witness.same_maker;
+        let late = |witness: &Witness| member.may_be_late(witness.opened, ended) && !witness.same_maker;
         if member.witness.as_ref().is_some_and(late) {
             let listed = self.is_child_of_maker(pid, member);
             if let Some(witness) = &mut member.witness {
@@ -133,7 +135,7 @@ impl Perf {
 
     fn verdict(&self, pid: u32, member: &Member, ended: u64) -> Verdict {
         let Some(witness) = &member.witness else { return Verdict::Told(None) };
-        if witness.opened >= ended {
+        if member.may_be_late(witness.opened, ended) {
             if !witness.same_parent || (member.parent == self.me && !witness.same_maker) {
                 return Verdict::Told(None);
             }
@@ -180,7 +182,7 @@ impl Perf {
     pub(super) fn end_now(&mut self, process: u32, time: u64, out: &mut Vec<Stamped>) {
         let Some(member) = self.members.remove(&process) else { return };
         let ended = member.ended.unwrap_or(time);
-        let sure = |witness: &&Witness| witness.opened < ended;
+        let sure = |witness: &&Witness| !member.may_be_late(witness.opened, ended);
         let status = member.witness.as_ref().filter(sure).and_then(|witness| witness.pidfd.exit_status());
         out.push(Stamped { time: ended, change: Change::End { process, status } });
         self.drop_member(member);

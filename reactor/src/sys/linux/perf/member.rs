@@ -23,6 +23,8 @@ pub(super) struct Member {
     pub(super) gone: bool,
     /// When its last thread ended, if that was told: the end is told when its status is known, or cannot be.
     pub(super) ended: Option<u64>,
+    /// A record told so, and when. Else its pidfd did, if that was its own.
+    pub(super) end_recorded: bool,
 }
 
 /// What is known of a birth.
@@ -66,11 +68,18 @@ impl Member {
             witness: None,
             gone: false,
             ended: None,
+            end_recorded: false,
         }
     }
 
     pub(super) fn found(parent: u32, start: u64, seen: u64, threads: Threads) -> Self {
         Self { threads, birth: Birth::Found, seen, ..Self::born(parent, 0, start) }
+    }
+
+    /// Whether a pidfd that was opened then may have been opened after the process's end, given when that was told. One that was
+    /// found in the process list was held against it.
+    pub(super) fn may_be_late(&self, opened: u64, ended: u64) -> bool {
+        opened >= ended || (!self.end_recorded && self.seen == 0)
     }
 
     /// Whether the record of a birth is that of this process, which was found before it was read; else its id is in use again.

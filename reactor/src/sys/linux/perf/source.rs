@@ -250,7 +250,14 @@ impl Perf {
         self.part(thread);
         let Some(member) = self.members.get_mut(&process) else { return };
         let executed = std::mem::take(&mut member.just_executed);
-        if member.ended.is_some() || !member.threads.remove(process, thread) {
+        if !member.threads.remove(process, thread) {
+            return;
+        }
+        if member.ended.is_some() {
+            // Its pidfd was faster, or that of the next who has its id.
+            if !std::mem::replace(&mut member.end_recorded, true) {
+                member.ended = Some(time);
+            }
             return;
         }
         if doubtful {
@@ -270,7 +277,7 @@ impl Perf {
             return;
         }
         if let Some(member) = self.members.get_mut(&process) {
-            member.ended = Some(time);
+            (member.ended, member.end_recorded) = (Some(time), true);
             self.ending.push(process);
         }
     }
