@@ -229,6 +229,8 @@ impl Perf {
         out.push(Stamped { time, change: Change::Unseen { process } });
         let Some(mut member) = self.members.remove(&process) else { return };
         member.threads = crate::process::threads::Threads::Leader;
+        // The process list has just shown it alive; no record will tell its end.
+        member.seen = time;
         self.open_witness(process, &mut member);
         if !self.await_end(process, &mut member) {
             self.blind.push(process);
