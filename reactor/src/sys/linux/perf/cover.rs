@@ -1,7 +1,7 @@
 //! Following processes that run already, without stopping them.
 //!
 //! An event on a thread is inherited by what the thread makes from then on; so every thread and every child that is there needs
-//! one of its own. The walk is repeated until it finds nobody new. One fork of each thread can have been under way when its event was
+//! one of its own; the children of each are looked up when it is followed. One fork of each thread can have been under way when its event was
 //! opened: its record comes, and the child has not inherited. So the first fork of each is suspect, and its child is
 //! followed by events of its own, and what it may have made by then; if it had inherited, everything of it is written twice and told
 //! once (see [`Twins`](super::record::Twins)).
@@ -236,7 +236,7 @@ impl Perf {
     pub(super) fn await_found(&mut self, pid: u32) {
         let Some(mut member) = self.members.remove(&pid) else { return };
         if !self.await_end(pid, &mut member) {
-            self.blind.push(pid);
+            self.blind.insert(pid);
         }
         self.members.insert(pid, member);
     }

@@ -233,7 +233,7 @@ impl Perf {
         member.seen = time;
         self.open_witness(process, &mut member);
         if !self.await_end(process, &mut member) {
-            self.blind.push(process);
+            self.blind.insert(process);
         }
         self.members.insert(process, member);
         if let Err(error) = self.follow_threads(process) {

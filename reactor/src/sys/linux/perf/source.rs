@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::task::Waker;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::super::epoll::Epoll;
 use super::super::pidfd::Pidfd;
@@ -62,7 +62,7 @@ pub(in super::super) struct Perf {
     /// Whose end is to be looked into, once all is read.
     pub(super) ending: Vec<u32>,
     /// Who lives on unseen and without a pidfd.
-    pub(super) blind: Vec<u32>,
+    pub(super) blind: FxHashSet<u32>,
     pub(super) looked_at_the_blind: u64,
     pub(super) epoll: Epoll,
     bell: Arc<Bell>,
@@ -139,7 +139,7 @@ impl Perf {
             parted: Vec::new(),
             members: FxHashMap::default(),
             ending: Vec::new(),
-            blind: Vec::new(),
+            blind: FxHashSet::default(),
             looked_at_the_blind: 0,
             epoll,
             bell: Arc::new(bell),
