@@ -2,6 +2,7 @@
 //! counted, and nothing else. What a watcher by perf adds to it is the watcher's own.
 #![expect(unsafe_code, reason = "rings that are shared with the kernel")]
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -39,7 +40,11 @@ pub struct Rings {
     epoll: OwnedFd,
     /// How many have anybody left whom they could tell of.
     open: usize,
+    pidfds: Option<Pidfds>,
 }
+
+/// One of each process, from the record of its birth to that of its end.
+type Pidfds = HashMap<u32, OwnedFd>;
 
 impl Rings {
     /// For everybody whom the calling thread starts from now on, and all their descendants. Not for that thread's process:
@@ -63,7 +68,12 @@ impl Rings {
             // SAFETY: both descriptors are open, and `wanted` is only read.
             check(unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, event, &raw mut wanted) })?;
         }
-        Ok(Self { open: rings.len(), rings, epoll })
+        Ok(Self { open: rings.len(), rings, epoll, pidfds: None })
+    }
+
+    /// Opens a pidfd at each birth as well, and closes it at the end: the least without which no status can be had.
+    pub fn with_pidfds(self) -> Self {
+        Self { pidfds: Some(Pidfds::new()), ..self }
     }
 
     /// Waits for records, and counts all that are there, but for those about `except`. False when nobody is left who is watched.
@@ -85,7 +95,7 @@ impl Rings {
             }
         }
         for ring in &self.rings {
-            ring.drain(counts, except);
+            ring.drain(counts, except, &mut self.pidfds);
         }
         Ok(self.open > 0)
     }
@@ -149,7 +159,7 @@ impl Ring {
         unsafe { place.read() }
     }
 
-    fn drain(&self, counts: &mut Counts, except: &[u32]) {
+    fn drain(&self, counts: &mut Counts, except: &[u32], pidfds: &mut Option<Pidfds>) {
         let head = self.head.load(Ordering::Acquire);
         let begin = self.tail.load(Ordering::Relaxed);
         let mut at = begin;
@@ -170,6 +180,13 @@ impl Ring {
                 abi::PERF_RECORD_LOST => None,
                 _ => Some(&mut counts.others),
             };
+            match pidfds {
+                Some(pidfds) if kind == abi::PERF_RECORD_FORK => {
+                    pidfds.extend(pidfd_open(process).map(|pidfd| (process, pidfd)))
+                }
+                Some(pidfds) if kind == abi::PERF_RECORD_EXIT => drop(pidfds.remove(&process)),
+                _ => {}
+            }
             slot.into_iter().for_each(|slot| *slot += 1);
             at += header >> 48;
         }
@@ -191,6 +208,14 @@ impl Drop for Ring {
         // SAFETY: mapped by `open`, and nothing refers to it after this.
         unsafe { libc::munmap(self.mapped, MAPPED) };
     }
+}
+
+/// None of who has been reaped.
+fn pidfd_open(pid: u32) -> Option<OwnedFd> {
+    // SAFETY: takes integers, gives a descriptor or -1.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    // SAFETY: the descriptor is new and nobody else's.
+    (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) })
 }
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {

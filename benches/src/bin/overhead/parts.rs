@@ -21,7 +21,8 @@ pub(crate) fn play(role: &str, arguments: &[String]) -> Result<(), Box<dyn Error
         ("bare", []) => bare(Listener::receive),
         ("bare-batched", []) => bare(|listener, counts| listener.receive_many(counts, true)),
         ("bare-tokio", []) => bare_tokio(),
-        ("bare-perf", command) => bare_perf(command),
+        ("bare-perf", command) => bare_perf(command, |rings| rings),
+        ("bare-perf-pidfds", command) => bare_perf(command, Rings::with_pidfds),
         ("proc-watch", [source, command @ ..]) => proc_watch(watched_by(source)?, command),
         ("proc-watch-metadata", [source, command @ ..]) => {
             proc_watch(watched_by(source)?.metadata(true), command)
@@ -82,13 +83,14 @@ fn bare_tokio() -> Result<(), Box<dyn Error>> {
 }
 
 /// Starts a command, and reads and counts the records of it to the end.
-fn bare_perf(command: &[String]) -> Result<(), Box<dyn Error>> {
+fn bare_perf(command: &[String], with: impl FnOnce(Rings) -> Rings) -> Result<(), Box<dyn Error>> {
     let (program, arguments) = command.split_first().ok_or("no command")?;
     let mut command = std::process::Command::new(program);
     command.args(arguments);
     // On a thread that ends: the events are on it and what it starts, and on nothing else of this process.
     let start = move || Ok::<_, io::Error>((Rings::of_this_thread()?, command.spawn()?));
     let (mut rings, mut child) = std::thread::spawn(start).join().expect("no panic")?;
+    rings = with(rings);
     // The child's own birth, exec and exit, and the thread's end, are none of the workload's.
     let (mut counts, own) = (Counts::default(), [std::process::id(), child.id()]);
     while rings.receive(&mut counts, &own)? {}

@@ -50,6 +50,8 @@ pub(crate) const WATCHERS: &[Watcher] = &[
         Start::Around(&[SELF, "proc-watch-metadata", "cn_proc"]),
     ),
     Watcher::new(BARE_PERF, None, Start::Around(&[SELF, "bare-perf"])),
+    // The least that statuses of others' children can cost.
+    Watcher::new("bare perf, pidfds", Some(BARE_PERF), Start::Around(&[SELF, "bare-perf-pidfds"])),
     Watcher::new(PERF, Some(BARE_PERF), Start::Around(&[SELF, "proc-watch", "perf"])),
     // Without the statuses of others' children.
     Watcher::new(

@@ -50,6 +50,9 @@ const READ_AND_WRITE: u32 = 3 << 30;
 /// The kernel has been seen to know [`PIDFD_GET_INFO`], so that it also hangs up on who has been reaped (kernel 6.9).
 static HANGS_UP: AtomicBool = AtomicBool::new(false);
 
+/// The kernel has been seen not to tell the status of who has been reaped (before 6.15).
+static FORGETS_THE_REAPED: AtomicBool = AtomicBool::new(false);
+
 /// How far a process has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
@@ -126,6 +129,20 @@ impl Pidfd {
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(Ended::Reaped),
             _ => Ok(Ended::Zombie),
         }
+    }
+
+    /// Whether the kernel tells the status of who has been reaped, as far as is known: it is believed to until it was seen not to.
+    pub(crate) fn outlives_reaping() -> bool {
+        !FORGETS_THE_REAPED.load(Ordering::Relaxed)
+    }
+
+    /// The wait status of this one, which has been reaped.
+    pub(crate) fn status_of_reaped(&self) -> Option<i32> {
+        let status = self.exit_status();
+        if status.is_none() {
+            FORGETS_THE_REAPED.store(true, Ordering::Relaxed);
+        }
+        status
     }
 
     /// The wait status of who has been reaped (kernel 6.15), whosever child it was. `None` before it is reaped, and

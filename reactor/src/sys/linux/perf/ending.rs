@@ -7,7 +7,10 @@
 //! the same process. By the time that it was opened would not do: the kernel gives out an id before it writes the birth, but lets
 //! nobody run before. Of this program's own children all are told of only that the same thread makes: it has to be among that thread's.
 //!
-//! An end is told when the process can be waited for, and holds back nobody else's.
+//! An end is told when the process can be waited for, and holds back nobody else's. Where ends come thick and fast (see
+//! [`pace`](super::pace)) those of others' children are told when the next records are read, by when the parent has mostly reaped
+//! them, and the kernel tells the status of the reaped by one call. Who is not reaped within a millisecond is looked up in /proc, which
+//! costs ten times that. The same goes for an end that may be none: by then a real one shows.
 
 use std::os::fd::AsFd;
 
@@ -20,6 +23,9 @@ use crate::source::Living;
 
 /// How often a list is read that may lack some of those that should be in it.
 const LOOKS: usize = 3;
+
+/// Nanoseconds that who has ended has to be reaped before it is looked for in /proc.
+pub(super) const REAPING: u64 = 1_000_000;
 
 /// Nanoseconds between two looks at those who are followed by nothing, and between two that read /proc for it.
 const BLIND_PAUSE: u64 = 10_000_000;
@@ -37,12 +43,25 @@ enum Verdict {
 
 /// When what a late pidfd stands for is seen to have ended.
 fn see_late_end(member: &mut Member, ended: u64) {
-    let may_be_late =
-        member.witness.as_ref().is_some_and(|witness| member.may_be_late(witness.opened, ended));
-    let late = |witness: &&mut Witness| may_be_late && witness.seen_ended.is_none();
-    if let Some(witness) = member.witness.as_mut().filter(late) {
+    if !member.is_witness_late(ended) {
+        return;
+    }
+    let parent = member.parent;
+    if let Some(witness) = member.witness.as_mut().filter(|witness| witness.seen_ended.is_none()) {
+        witness.ask_for_parent(parent);
         let over = !matches!(witness.pidfd.is_ended(), Ok(Ended::No));
         witness.seen_ended = over.then(syscall::monotonic);
+    }
+}
+
+/// The status of one whose end was left for later, if it has been reaped.
+fn see_reaped(member: &mut Member) {
+    let asked = |witness: &&mut Witness| member.left && witness.reaped_with.is_none();
+    if let Some(witness) = member.witness.as_mut().filter(asked) {
+        witness.reaped_with = witness.pidfd.exit_status();
+        if witness.reaped_with.is_some() {
+            witness.seen_ended.get_or_insert_with(syscall::monotonic);
+        }
     }
 }
 
@@ -66,9 +85,7 @@ impl Perf {
         if self.pidfds >= self.budget || member.witness.is_some() {
             return;
         }
-        let same_parent = pidfd.parent() == Some(member.parent);
-        member.witness =
-            Some(Witness { pidfd, opened, same_parent, same_maker: false, seen_ended: None, awaited: false });
+        member.witness = Some(Witness::new(pidfd, opened));
         self.pidfds += 1;
     }
 
@@ -85,6 +102,7 @@ impl Perf {
     /// Tells of those whose last thread has ended what can be told. True if there is more to read before it can be.
     pub(super) fn look_into_ends(&mut self, out: &mut Vec<Stamped>) -> bool {
         let mut read_on = false;
+        let now = if self.ending.is_empty() { 0 } else { syscall::monotonic() };
         for pid in std::mem::take(&mut self.ending) {
             let Some(mut member) = self.members.remove(&pid) else { continue };
             let Some(ended) = member.ended else {
@@ -96,8 +114,23 @@ impl Perf {
             if member.parent == self.me {
                 self.look_for_the_maker(pid, &mut member, ended);
             }
+            see_reaped(&mut member);
+            if !member.is_reaped() && self.is_for_later(&member, ended, now) {
+                member.left = true;
+                self.later.push(pid);
+                self.members.insert(pid, member);
+                continue;
+            }
             see_late_end(&mut member, ended);
-            match self.verdict(pid, &member, ended) {
+            let verdict = self.verdict(pid, &member, ended);
+            let doubted = member.end_doubted && !member.is_reaped();
+            if doubted && self.lives_on(pid, &member, ended) {
+                (member.ended, member.end_recorded, member.end_doubted) = (None, false, false);
+                self.members.insert(pid, member);
+                self.lose_sight(pid, ended, out);
+                continue;
+            }
+            match verdict {
                 Verdict::Told(status) => {
                     out.push(Stamped { time: ended, change: Change::End { process: pid, status } });
                     self.drop_member(member);
@@ -120,6 +153,24 @@ impl Perf {
         read_on
     }
 
+    /// Whether the end of this one is best told later, by when it has been reaped: where ends come fast, and the reaper is somebody
+    /// else, and its status is to be had from what was its own.
+    pub(super) fn is_for_later(&self, member: &Member, ended: u64, now: u64) -> bool {
+        // Of own children more is to be had, and sooner; so is of orphans that are ours to reap.
+        let others = member.parent != self.me && !self.reaps_orphans;
+        let witness = |witness: &Witness| !member.is_witness_late(ended) || witness.same_parent == Some(true);
+        others
+            && now < ended + REAPING
+            && self.pace.is_fast(now)
+            && member.witness.as_ref().is_some_and(witness)
+            && Pidfd::outlives_reaping()
+    }
+
+    /// Those whose ends were left for later are due.
+    pub(super) fn take_up_the_later(&mut self) {
+        self.ending.append(&mut self.later);
+    }
+
     /// Whether what a late pidfd stands for was made by the thread that made the process, by the kernel's list of that one's
     /// children. It is in it until it is reaped.
     fn look_for_the_maker(&self, pid: u32, member: &mut Member, ended: u64) {
@@ -136,7 +187,7 @@ impl Perf {
     fn verdict(&self, pid: u32, member: &Member, ended: u64) -> Verdict {
         let Some(witness) = &member.witness else { return Verdict::Told(None) };
         if member.may_be_late(witness.opened, ended) {
-            if !witness.same_parent || (member.parent == self.me && !witness.same_maker) {
+            if witness.same_parent != Some(true) || (member.parent == self.me && !witness.same_maker) {
                 return Verdict::Told(None);
             }
             match witness.seen_ended {
@@ -144,6 +195,9 @@ impl Perf {
                 Some(seen) if seen >= self.read_to => return Verdict::ReadOn,
                 Some(_) => {}
             }
+        }
+        if witness.reaped_with.is_some() {
+            return Verdict::Told(witness.reaped_with);
         }
         let pidfd = &witness.pidfd;
         match pidfd.is_ended() {
@@ -159,19 +213,22 @@ impl Perf {
                 }
                 // What was read by its id was its own if it has not been reaped meanwhile.
                 match pidfd.is_ended() {
-                    Ok(Ended::Reaped) => Verdict::Told(pidfd.exit_status()),
+                    Ok(Ended::Reaped) => Verdict::Told(pidfd.status_of_reaped()),
                     _ => Verdict::Told(status),
                 }
             }
-            Ok(Ended::Reaped) => Verdict::Told(pidfd.exit_status()),
+            Ok(Ended::Reaped) => Verdict::Told(pidfd.status_of_reaped()),
             Err(_) => Verdict::Told(None),
         }
     }
 
     /// Has the epoll tell of its end; false if that cannot be.
     pub(super) fn await_end(&mut self, pid: u32, member: &mut Member) -> bool {
+        let parent = member.parent;
         let Some(witness) = &mut member.witness else { return false };
         if !witness.awaited {
+            // Whoever has been reaped by the time that it is told of has none any more.
+            witness.ask_for_parent(parent);
             witness.awaited = self.epoll.add(witness.pidfd.as_fd(), u64::from(pid)).is_ok();
             self.awaited += usize::from(witness.awaited);
         }
@@ -196,12 +253,11 @@ impl Perf {
 
     /// Whether a process whose last thread's end was told lives on all the same. The kernel says so of one that it will not let us
     /// see into any more: one that runs a program that is setuid, or that may not be read.
-    pub(super) fn lives_on(&self, process: u32, time: u64) -> bool {
+    pub(super) fn lives_on(&self, process: u32, member: &Member, time: u64) -> bool {
         let Some(exiting) = procfs::exiting(process) else { return false };
         if exiting.is_exiting || exiting.start > time {
             return false;
         }
-        let Some(member) = self.members.get(&process) else { return false };
         // What was read was its own, if its pidfd was opened before its end and it has not been reaped since.
         let early = member.witness.as_ref().is_some_and(|witness| witness.opened < time);
         let alike = early || self.is_made_alike(process, member, exiting.parent);

@@ -25,6 +25,10 @@ pub(super) struct Member {
     pub(super) ended: Option<u64>,
     /// A record told so, and when. Else its pidfd did, if that was its own.
     pub(super) end_recorded: bool,
+    /// That record came right after an exec, so that it may be one of those that are none (see [`ending`](super::ending)).
+    pub(super) end_doubted: bool,
+    /// Its end was left for a later drain to tell.
+    pub(super) left: bool,
 }
 
 /// What is known of a birth.
@@ -44,15 +48,29 @@ pub(super) struct Witness {
     pub(super) pidfd: Pidfd,
     /// Just after it was opened. If the process ended later, it is the process's.
     pub(super) opened: u64,
-    /// Whether what it stands for had the parent that the process was born to. That one has no second child of this id unless
-    /// a record tells of it that was written before that child can have ended.
-    pub(super) same_parent: bool,
+    /// Whether what it stands for has the parent that the process was born to, once that was asked. That one has no second child
+    /// of this id unless a record tells of it that was written before that child can have ended.
+    pub(super) same_parent: Option<bool>,
     /// It was seen among the children of the thread that made the process, after it was opened.
     pub(super) same_maker: bool,
     /// Just after it was seen that what it stands for had ended, where it was opened after the process's end.
     pub(super) seen_ended: Option<u64>,
+    /// The status that the kernel told when it had been reaped.
+    pub(super) reaped_with: Option<i32>,
     /// The source's epoll has it.
     pub(super) awaited: bool,
+}
+
+impl Witness {
+    pub(super) fn new(pidfd: Pidfd, opened: u64) -> Self {
+        let (same_parent, same_maker, seen_ended, reaped_with) = (None, false, None, None);
+        Self { pidfd, opened, same_parent, same_maker, seen_ended, reaped_with, awaited: false }
+    }
+
+    /// Has it said whether what it stands for has this parent, while it can: who has been reaped has none.
+    pub(super) fn ask_for_parent(&mut self, parent: u32) {
+        self.same_parent.get_or_insert_with(|| self.pidfd.parent() == Some(parent));
+    }
 }
 
 impl Member {
@@ -69,6 +87,8 @@ impl Member {
             gone: false,
             ended: None,
             end_recorded: false,
+            end_doubted: false,
+            left: false,
         }
     }
 
@@ -80,6 +100,16 @@ impl Member {
     /// found in the process list was held against it.
     pub(super) fn may_be_late(&self, opened: u64, ended: u64) -> bool {
         opened >= ended || (!self.end_recorded && self.seen == 0)
+    }
+
+    /// The same of the pidfd that it has; false if it has none.
+    pub(super) fn is_witness_late(&self, ended: u64) -> bool {
+        self.witness.as_ref().is_some_and(|witness| self.may_be_late(witness.opened, ended))
+    }
+
+    /// Whether it was seen to have been reaped, with a status.
+    pub(super) fn is_reaped(&self) -> bool {
+        self.witness.as_ref().is_some_and(|witness| witness.reaped_with.is_some())
     }
 
     /// Whether the record of a birth is that of this process, which was found before it was read; else its id is in use again.

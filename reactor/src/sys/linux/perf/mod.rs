@@ -4,7 +4,10 @@ mod bell;
 mod cover;
 mod ending;
 mod event;
+#[cfg(test)]
+mod later_tests;
 mod member;
+mod pace;
 pub(crate) mod record;
 mod ring;
 mod rings;

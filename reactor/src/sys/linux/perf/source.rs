@@ -22,8 +22,10 @@ use super::super::pidfd::Pidfd;
 use super::super::{procfs, syscall};
 use super::bell::Bell;
 use super::cover::Watch;
+use super::ending::REAPING;
 use super::event::Event;
 use super::member::{Birth, Member};
+use super::pace::{Pace, Timer};
 use super::record::{Record, What};
 use super::rings::{OpenError, Rings};
 use crate::error::{SourceError, census_advice};
@@ -46,6 +48,7 @@ pub(super) const START_SLACK: u64 = 20_000_000;
 /// Tokens of the epoll; all others are pids.
 const RINGS: u64 = u64::MAX;
 const BELL: u64 = u64::MAX - 1;
+const TIMER: u64 = u64::MAX - 2;
 
 /// An open source of perf events.
 #[derive(Debug)]
@@ -61,6 +64,10 @@ pub(in super::super) struct Perf {
     pub(super) members: FxHashMap<u32, Member>,
     /// Whose end is to be looked into, once all is read.
     pub(super) ending: Vec<u32>,
+    /// Whose end is known, and to be told by the next drain or when the timer says so.
+    pub(super) later: Vec<u32>,
+    pub(super) pace: Pace,
+    timer: Timer,
     /// Who lives on unseen and without a pidfd.
     pub(super) blind: FxHashSet<u32>,
     pub(super) looked_at_the_blind: u64,
@@ -126,6 +133,8 @@ impl Perf {
             epoll.add(ring.as_fd(), RINGS).map_err(&out_of_files)?;
         }
         epoll.add(bell.as_fd(), BELL).map_err(&out_of_files)?;
+        let timer = Timer::new().map_err(&out_of_files)?;
+        epoll.add(timer.as_fd(), TIMER).map_err(&out_of_files)?;
         if options.subreaper {
             syscall::adopt_orphans().map_err(failed("prctl(PR_SET_CHILD_SUBREAPER)", ""))?;
         }
@@ -139,6 +148,9 @@ impl Perf {
             parted: Vec::new(),
             members: FxHashMap::default(),
             ending: Vec::new(),
+            later: Vec::new(),
+            pace: Pace::default(),
+            timer,
             blind: FxHashSet::default(),
             looked_at_the_blind: 0,
             epoll,
@@ -215,7 +227,7 @@ impl Perf {
                 }
                 out.push(Stamped { time, change: Change::Exec { process } });
             }
-            What::Exit { process, thread } => self.exit(process, thread, time, doubtful, out),
+            What::Exit { process, thread } => self.exit(process, thread, time, doubtful),
             What::Lost { .. } | What::Other => {}
         }
     }
@@ -246,13 +258,14 @@ impl Perf {
         out.push(Stamped { time, change });
     }
 
-    fn exit(&mut self, process: u32, thread: u32, time: u64, doubtful: bool, out: &mut Vec<Stamped>) {
+    fn exit(&mut self, process: u32, thread: u32, time: u64, doubtful: bool) {
         self.part(thread);
         let Some(member) = self.members.get_mut(&process) else { return };
         let executed = std::mem::take(&mut member.just_executed);
         if !member.threads.remove(process, thread) {
             return;
         }
+        self.pace.tick(time);
         if member.ended.is_some() {
             // Its pidfd was faster, or that of the next who has its id.
             if !std::mem::replace(&mut member.end_recorded, true) {
@@ -272,14 +285,17 @@ impl Perf {
                 }
             }
         }
-        if executed && self.lives_on(process, time) {
-            self.lose_sight(process, time, out);
-            return;
+        (member.ended, member.end_recorded, member.end_doubted) = (Some(time), true, executed);
+        if member.is_witness_late(time) {
+            // It may have none any more in a moment.
+            let parent = member.parent;
+            member.witness.iter_mut().for_each(|witness| witness.ask_for_parent(parent));
         }
+        let left = self.members.get(&process).is_some_and(|member| self.is_for_later(member, time, time));
         if let Some(member) = self.members.get_mut(&process) {
-            (member.ended, member.end_recorded) = (Some(time), true);
-            self.ending.push(process);
+            member.left = left;
         }
+        if left { &mut self.later } else { &mut self.ending }.push(process);
     }
 
     /// The counters of all events, and whether the kernel has any.
@@ -340,7 +356,7 @@ impl Perf {
             let more = self.epoll.ready(&mut self.tokens)?;
             let now = syscall::monotonic();
             for &token in &self.tokens {
-                if token == RINGS || token == BELL {
+                if matches!(token, RINGS | BELL | TIMER) {
                     continue;
                 }
                 let pid = token as u32;
@@ -398,10 +414,16 @@ impl Source for Perf {
             self.collect_awaited().map_err(failed("epoll_wait", ""))?;
         }
         self.look_at_the_blind();
+        self.take_up_the_later();
         // Before it is read: this takes from the rings that they poll readable.
         self.close_what_has_ended();
         let limit = limit.saturating_sub(out.len() - begin);
-        if self.read(out, limit)? {
+        let lost = self.read(out, limit)?;
+        self.timer.keep(|| {
+            let ends = self.later.iter().filter_map(|pid| self.members.get(pid)?.ended);
+            ends.min().map(|ended| ended + REAPING)
+        });
+        if lost {
             self.overrun = true;
             return Ok(Drained::Overrun);
         }

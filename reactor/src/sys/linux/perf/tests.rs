@@ -16,9 +16,9 @@ use crate::event::{Change, Stamped};
 use crate::source::{Drained, Source};
 use crate::sys::OpenOptions;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-fn open() -> Option<Perf> {
+pub(super) fn open() -> Option<Perf> {
     match Perf::open(&OpenOptions::default()) {
         Ok(perf) => Some(perf),
         Err(error) => {
@@ -35,7 +35,7 @@ fn child(code: u8) -> Child {
 }
 
 /// Drains until the ends of all these are told; their statuses.
-fn ends_of<const N: usize>(perf: &mut Perf, pids: [u32; N]) -> [Option<i32>; N] {
+pub(super) fn ends_of<const N: usize>(perf: &mut Perf, pids: [u32; N]) -> [Option<i32>; N] {
     let begun = Instant::now();
     let mut out: Vec<Stamped> = Vec::new();
     loop {
