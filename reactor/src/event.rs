@@ -40,7 +40,8 @@ pub enum Change {
         thread: u32,
         /// Wait status of the thread, `None` where the source tells none.
         status: Option<i32>,
-        /// Pid of the parent, 0 if unknown: it may have reaped the process before.
+        /// Pid of the parent, if the process had not been reaped at the time of the change; else, and where that is not known, 0. It
+        /// tells the ends of two owners of one pid apart.
         parent: u32,
     },
     /// A process ended, with all the threads that it had, known or not: for sources that tell no threads.

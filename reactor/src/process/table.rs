@@ -3,7 +3,7 @@
 //! It holds untracked processes too. Not for their own sake: whether an exit that is queued now belongs to the
 //! process that has the pid now can only be told by whoever has counted births and exits of that pid all
 //! along (K7). The kernel may queue the birth of a pid's next owner before the exit of the last one; the k-th exit
-//! is that of the k-th birth.
+//! is that of the k-th birth, but where the record says that it is that of a later one: see [`Table::exit`].
 
 use slab::Slab;
 
@@ -233,11 +233,25 @@ impl Table {
     }
 
     /// The end of a thread was told. It belongs to the oldest birth that can have had that thread.
-    pub(crate) fn exit(&mut self, pid: u32, thread: u32, time: u64, status: Option<i32>) -> Option<Ended> {
+    ///
+    /// A source names the `parent` of a process that had not been reaped at `time`, else 0. Whoever has the pid next was born after the
+    /// reaping: an end with a parent that is later than the next birth is the next one's, though the last one's is still to
+    /// come.
+    pub(crate) fn exit(
+        &mut self,
+        pid: u32,
+        thread: u32,
+        parent: u32,
+        time: u64,
+        status: Option<i32>,
+    ) -> Option<Ended> {
         let mut slot = self.by_pid.get(pid)?;
         loop {
+            let process = &self.slots[slot];
+            let next = process.next.map(|next| &self.slots[next]);
+            let reaped = next.is_some_and(|next| next.origin == Origin::Born && next.start <= time);
             let process = &mut self.slots[slot];
-            if process.threads.contains(pid, thread) {
+            if process.threads.contains(pid, thread) && !(reaped && parent != 0) {
                 // Older than the birth: an exit of somebody before. Older than the exec: the record of a thread
                 // that the exec ended, overtaken by that of the exec. Neither is an end of this process.
                 let too_old =
@@ -338,12 +352,12 @@ mod tests {
         assert_ne!(old, new);
         let slot = table.exec(7, 210).unwrap();
         assert_eq!(table.get(slot).id, new, "an exec is that of the youngest");
-        let first = table.exit(7, 7, 205, Some(1 << 8)).unwrap();
+        let first = table.exit(7, 7, 0, 205, Some(1 << 8)).unwrap();
         assert_eq!((first.process.id, first.ending), (old, Ending::Agreed(Some(1 << 8))));
-        let second = table.exit(7, 7, 300, Some(2 << 8)).unwrap();
+        let second = table.exit(7, 7, 0, 300, Some(2 << 8)).unwrap();
         assert_eq!((second.process.id, second.ending), (new, Ending::Agreed(Some(2 << 8))));
         assert_eq!(table.len(), 0);
-        assert!(table.exit(7, 7, 400, Some(0)).is_none());
+        assert!(table.exit(7, 7, 0, 400, Some(0)).is_none());
     }
 
     /// Seen once in 480,000 births by a parent that keeps no zombies.
@@ -352,21 +366,38 @@ mod tests {
         let mut table = Table::new();
         let old = born(&mut table, 7, 100);
         let new = born(&mut table, 7, 200);
-        assert_eq!(table.exit(7, 7, 300, Some(2 << 8)).unwrap().process.id, old, "there is no telling yet");
-        let second = table.exit(7, 7, 150, Some(1 << 8)).unwrap();
+        assert_eq!(table.exit(7, 7, 0, 300, Some(2 << 8)).unwrap().process.id, old, "there is no telling yet");
+        let second = table.exit(7, 7, 0, 150, Some(1 << 8)).unwrap();
         assert_eq!((second.process.id, second.ending), (new, Ending::Agreed(Some(2 << 8))));
         assert_eq!(table.len(), 0);
         let third = born(&mut table, 7, 400);
-        assert!(table.exit(7, 7, 350, Some(3 << 8)).is_none());
-        assert_eq!(table.exit(7, 7, 450, Some(4 << 8)).unwrap().process.id, third);
+        assert!(table.exit(7, 7, 0, 350, Some(3 << 8)).is_none());
+        assert_eq!(table.exit(7, 7, 0, 450, Some(4 << 8)).unwrap().process.id, third);
+    }
+
+    /// Seen once in 100,000 forced re-uses by a parent that waits, on a busy machine: the record of the first's end comes after the
+    /// whole life of the second.
+    #[test]
+    fn k7_an_exit_that_names_a_parent_is_that_of_who_was_not_reaped_then() {
+        let mut table = Table::new();
+        let [old, new, newest] = [100, 200, 300].map(|time| born(&mut table, 7, time));
+        let second = table.exit(7, 7, 1, 250, Some(2 << 8)).unwrap();
+        assert_eq!((second.process.id, second.ending), (new, Ending::Agreed(Some(2 << 8))));
+        let first = table.exit(7, 7, 0, 320, Some(1 << 8)).unwrap();
+        assert_eq!((first.process.id, first.ending), (old, Ending::Agreed(Some(1 << 8))));
+        assert_eq!(table.exit(7, 7, 1, 350, Some(9)).unwrap().process.id, newest);
+        // Queued late, and written in time.
+        let [old, new] = [400, 500].map(|time| born(&mut table, 7, time));
+        assert_eq!(table.exit(7, 7, 1, 450, Some(9)).unwrap().process.id, old);
+        assert_eq!(table.exit(7, 7, 1, 550, Some(9)).unwrap().process.id, new);
     }
 
     #[test]
     fn k7_an_exit_older_than_the_birth_is_somebody_elses() {
         let mut table = Table::new();
         let id = born(&mut table, 7, 200);
-        assert!(table.exit(7, 7, 150, Some(0)).is_none());
-        assert_eq!(table.exit(7, 7, 250, Some(9)).unwrap().process.id, id);
+        assert!(table.exit(7, 7, 0, 150, Some(0)).is_none());
+        assert_eq!(table.exit(7, 7, 0, 250, Some(9)).unwrap().process.id, id);
     }
 
     #[test]
@@ -374,8 +405,8 @@ mod tests {
         let mut table = Table::new();
         born(&mut table, 7, 100);
         table.thread(7, 8);
-        assert!(table.exit(7, 7, 110, Some(0)).is_none());
-        let ended = table.exit(7, 8, 120, Some(5 << 8)).unwrap();
+        assert!(table.exit(7, 7, 0, 110, Some(0)).is_none());
+        let ended = table.exit(7, 8, 0, 120, Some(5 << 8)).unwrap();
         assert_eq!(ended.ending, Ending::Contested { likely: Some(5 << 8) });
     }
 
@@ -384,15 +415,15 @@ mod tests {
         let mut table = Table::new();
         born(&mut table, 7, 100);
         table.thread(7, 8);
-        assert!(table.exit(7, 8, 110, Some(5 << 8)).is_none());
-        let ended = table.exit(7, 7, 111, Some(0)).unwrap();
+        assert!(table.exit(7, 8, 0, 110, Some(5 << 8)).is_none());
+        let ended = table.exit(7, 7, 0, 111, Some(0)).unwrap();
         assert_eq!(ended.ending, Ending::Contested { likely: Some(5 << 8) });
         born(&mut table, 9, 100);
         table.thread(9, 10);
         table.thread(9, 11);
-        assert!(table.exit(9, 10, 110, Some(5 << 8)).is_none());
-        assert!(table.exit(9, 11, 110, Some(6 << 8)).is_none());
-        assert_eq!(table.exit(9, 9, 111, Some(0)).unwrap().ending, Ending::Contested { likely: None });
+        assert!(table.exit(9, 10, 0, 110, Some(5 << 8)).is_none());
+        assert!(table.exit(9, 11, 0, 110, Some(6 << 8)).is_none());
+        assert_eq!(table.exit(9, 9, 0, 111, Some(0)).unwrap().ending, Ending::Contested { likely: None });
     }
 
     #[test]
@@ -401,12 +432,12 @@ mod tests {
         born(&mut table, 7, 100);
         table.thread(7, 8);
         table.thread(7, 9);
-        assert!(table.exit(7, 7, 110, Some(9)).is_none(), "the old leader");
-        assert!(table.exit(7, 9, 111, Some(9)).is_none());
+        assert!(table.exit(7, 7, 0, 110, Some(9)).is_none(), "the old leader");
+        assert!(table.exit(7, 9, 0, 111, Some(9)).is_none());
         table.exec(7, 120).unwrap();
-        assert!(table.exit(7, 7, 119, Some(9)).is_none(), "the old leader, overtaken by the exec");
-        assert!(table.exit(7, 8, 130, Some(9)).is_none(), "a thread that the exec ended");
-        assert_eq!(table.exit(7, 7, 140, Some(0)).unwrap().ending, Ending::Agreed(Some(0)));
+        assert!(table.exit(7, 7, 0, 119, Some(9)).is_none(), "the old leader, overtaken by the exec");
+        assert!(table.exit(7, 8, 0, 130, Some(9)).is_none(), "a thread that the exec ended");
+        assert_eq!(table.exit(7, 7, 0, 140, Some(0)).unwrap().ending, Ending::Agreed(Some(0)));
     }
 
     #[test]
@@ -425,7 +456,7 @@ mod tests {
         let ids: Vec<_> = (0..3).map(|k| born(&mut table, 7, 100 * (k + 1))).collect();
         let middle = table.find(ids[1]).unwrap();
         assert_eq!(table.remove(middle).id, ids[1]);
-        assert_eq!(table.exit(7, 7, 1_000, None).unwrap().process.id, ids[0]);
-        assert_eq!(table.exit(7, 7, 1_000, None).unwrap().process.id, ids[2]);
+        assert_eq!(table.exit(7, 7, 0, 1_000, None).unwrap().process.id, ids[0]);
+        assert_eq!(table.exit(7, 7, 0, 1_000, None).unwrap().process.id, ids[2]);
     }
 }

@@ -68,8 +68,8 @@ impl State {
             Change::Fork { parent, thread, child } => self.fork(parent, thread, child, time),
             Change::Thread { process, thread } => self.table.thread(process, thread),
             Change::Exec { process } => self.exec(process, time, metadata),
-            Change::Exit { process, thread, status, .. } => {
-                if let Some(ended) = self.table.exit(process, thread, time, status) {
+            Change::Exit { process, thread, status, parent } => {
+                if let Some(ended) = self.table.exit(process, thread, parent, time, status) {
                     self.ended(ended, time);
                 }
             }
