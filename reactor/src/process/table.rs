@@ -366,7 +366,11 @@ mod tests {
         let mut table = Table::new();
         let old = born(&mut table, 7, 100);
         let new = born(&mut table, 7, 200);
-        assert_eq!(table.exit(7, 7, 0, 300, Some(2 << 8)).unwrap().process.id, old, "there is no telling yet");
+        assert_eq!(
+            table.exit(7, 7, 0, 300, Some(2 << 8)).unwrap().process.id,
+            old,
+            "there is no telling yet"
+        );
         let second = table.exit(7, 7, 0, 150, Some(1 << 8)).unwrap();
         assert_eq!((second.process.id, second.ending), (new, Ending::Agreed(Some(2 << 8))));
         assert_eq!(table.len(), 0);
