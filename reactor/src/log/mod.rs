@@ -105,6 +105,11 @@ impl Log {
         CursorKey(self.cursors.insert(Cursor::at(0)))
     }
 
+    /// A reader of what comes from now on.
+    pub(crate) fn subscribe_at_end(&mut self) -> CursorKey {
+        CursorKey(self.cursors.insert(Cursor::at(self.end())))
+    }
+
     /// A reader at the place of another.
     pub(crate) fn subscribe_like(&mut self, other: CursorKey) -> CursorKey {
         let cursor = self.cursors[other.0];
@@ -157,8 +162,8 @@ impl Log {
         Read::Events
     }
 
-    /// Drops what every reader has read.
-    fn trim(&mut self) {
+    /// Drops what every reader has read; all, if there is none.
+    pub(crate) fn trim(&mut self) {
         let needed = self.needed();
         while self.first < needed && !self.events.is_empty() {
             self.drop_first();

@@ -53,6 +53,7 @@ impl Turn {
         let key = state.roots.add(metadata, log_limit);
         if let Some(tree) = state.roots.get_mut(key) {
             tree.id = Some(root);
+            tree.doubts.attached = true;
         }
         follow_tree(&mut state, key, root, time, |state, id| {
             let slot = state.table.find(id)?;

@@ -10,6 +10,7 @@
 //! 5. That birth still lives in the table as the youngest of its pid, so that nobody was born after it up to step 2.
 //! 6. The descriptor does not say that its process has ended. So it had the pid all the time, and steps 3 to 5 were about it.
 
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use crate::ProcId;
@@ -23,44 +24,122 @@ use crate::sys::{self, Pidfd};
 pub(crate) trait Witness {
     type Descriptor;
 
-    /// Whether the birth that is meant lives in the table, and none after it has its pid.
-    fn lives(&mut self) -> bool;
+    /// Whether this birth lives in the table, and none after it has its pid.
+    fn lives(&mut self, id: ProcId) -> bool;
 
     /// Opens its pid. `None`: nobody has it.
-    fn open(&mut self) -> Result<Option<Self::Descriptor>, SignalError>;
+    fn open(&mut self, id: ProcId) -> Result<Option<Self::Descriptor>, SignalError>;
 
     /// Whether who has its pid now has run.
-    fn has_run(&mut self) -> bool;
+    fn has_run(&mut self, id: ProcId) -> bool;
 
-    /// Lets it run. False if it has had time enough.
+    /// Lets them run who have not. False if they have had time enough.
     fn pause(&mut self) -> bool;
 
     /// Takes in what is queued.
-    fn drain(&mut self) -> Result<(), SignalError>;
+    fn drain(&mut self) -> Drained;
+
+    /// Whether who has its pid now started when it did, as far as the system tells.
+    fn starts_alike(&mut self, id: ProcId) -> bool;
 
     /// Whether the process of the descriptor lives.
     fn is_alive(&mut self, descriptor: &Self::Descriptor) -> Result<bool, SignalError>;
+
+    /// The steps after the draining.
+    fn is_alive_still(&mut self, id: ProcId, descriptor: &Self::Descriptor) -> Result<bool, SignalError> {
+        Ok(self.starts_alike(id) && self.lives(id) && self.is_alive(descriptor)?)
+    }
 }
 
-/// A descriptor of the process `id`, and of no other.
-pub(crate) fn attest<W: Witness>(id: ProcId, witness: &mut W) -> Result<W::Descriptor, SignalError> {
-    if !witness.lives() {
-        return Err(SignalError::Gone { id });
-    }
-    let Some(descriptor) = witness.open()? else { return Err(SignalError::Gone { id }) };
-    let mut run = witness.has_run();
-    while !run && witness.pause() {
-        run = witness.has_run();
-    }
-    witness.drain()?;
-    if !witness.lives() || !witness.is_alive(&descriptor)? {
-        return Err(SignalError::Gone { id });
-    }
-    if run { Ok(descriptor) } else { Err(SignalError::Unsettled { id }) }
+/// What draining came to.
+#[derive(Debug)]
+pub(crate) enum Drained {
+    Settled,
+    /// After a loss only the process list knows who lives, and it could not be read.
+    Unsettled,
+    Failed,
 }
 
-/// Signals a process that was attested.
-pub(crate) fn signal(pidfd: &Pidfd, id: ProcId, signal: i32) -> Result<(), SignalError> {
+/// Descriptors of these processes, and of no others. Each step is done for all before the next, so that they share the pauses and the
+/// draining.
+pub(crate) fn attest<W: Witness>(ids: &[ProcId], witness: &mut W) -> Vec<Result<W::Descriptor, SignalError>> {
+    let open = |&id: &ProcId| {
+        if !witness.lives(id) {
+            return Err(SignalError::Gone { id });
+        }
+        witness.open(id)?.ok_or(SignalError::Gone { id })
+    };
+    let mut results: Vec<_> = ids.iter().map(open).collect();
+    let mut idle: Vec<usize> = (0..ids.len()).filter(|&at| results[at].is_ok()).collect();
+    loop {
+        idle.retain(|&at| !witness.has_run(ids[at]));
+        if idle.is_empty() || !witness.pause() {
+            break;
+        }
+    }
+    let drained = witness.drain();
+    for (at, (result, &id)) in results.iter_mut().zip(ids).enumerate() {
+        let Ok(descriptor) = result else { continue };
+        let error = match drained {
+            Drained::Failed => Some(SignalError::Gone { id }),
+            Drained::Unsettled => Some(SignalError::Unsettled { id }),
+            Drained::Settled => match witness.is_alive_still(id, descriptor) {
+                Err(error) => Some(error),
+                Ok(false) => Some(SignalError::Gone { id }),
+                Ok(true) => idle.binary_search(&at).is_ok().then_some(SignalError::Unsettled { id }),
+            },
+        };
+        if let Some(error) = error {
+            *result = Err(error);
+        }
+    }
+    results
+}
+
+/// A descriptor of one process and of no other, whoever has its pid by now (a pidfd). It is good for as long as it is open, and
+/// needs the reactor no more.
+#[derive(Debug)]
+pub struct ProcFd {
+    id: ProcId,
+    pidfd: Pidfd,
+}
+
+impl ProcFd {
+    /// Whose it is.
+    pub fn id(&self) -> ProcId {
+        self.id
+    }
+
+    /// Sends it a signal. Signal 0 sends none, and tells whether one could be sent. A zombie takes it like the living.
+    ///
+    /// # Errors
+    /// It has been reaped, or may not be signalled, or there is no such signal.
+    pub fn signal(&self, signal: i32) -> Result<(), SignalError> {
+        send(&self.pidfd, self.id, signal)
+    }
+
+    /// Whether it has ended, be it reaped or not. Does not wait.
+    ///
+    /// # Errors
+    /// The system is out of memory.
+    pub fn has_ended(&self) -> Result<bool, SignalError> {
+        self.pidfd.lives().map(|lives| !lives).map_err(SignalError::Descriptors)
+    }
+}
+
+impl AsFd for ProcFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}
+
+impl From<ProcFd> for OwnedFd {
+    fn from(process: ProcFd) -> Self {
+        process.pidfd.into()
+    }
+}
+
+fn send(pidfd: &Pidfd, id: ProcId, signal: i32) -> Result<(), SignalError> {
     pidfd.send_signal(signal).map_err(|error| match error.raw_os_error() {
         Some(libc::ESRCH) => SignalError::Gone { id },
         Some(libc::EINVAL) => SignalError::NoSuchSignal { signal },
@@ -69,31 +148,30 @@ pub(crate) fn signal(pidfd: &Pidfd, id: ProcId, signal: i32) -> Result<(), Signa
     })
 }
 
-/// The process as the turn, the table and the system know it.
+/// Processes as the turn, the table and the system know them.
 struct Known<'a> {
     turn: &'a mut Turn,
     shared: &'a Shared,
-    id: ProcId,
     pause: Duration,
 }
 
 impl Turn {
-    pub(crate) fn attest(&mut self, shared: &Shared, id: ProcId) -> Result<Pidfd, SignalError> {
-        attest(id, &mut Known { turn: self, shared, id, pause: FIRST_PAUSE })
+    pub(crate) fn attest(&mut self, shared: &Shared, ids: &[ProcId]) -> Vec<Result<ProcFd, SignalError>> {
+        attest(ids, &mut Known { turn: self, shared, pause: FIRST_PAUSE })
     }
 }
 
 impl Witness for Known<'_> {
-    type Descriptor = Pidfd;
+    type Descriptor = ProcFd;
 
-    fn lives(&mut self) -> bool {
+    fn lives(&mut self, id: ProcId) -> bool {
         let state = self.shared.state.lock();
-        state.table.newest(self.id.pid()).is_some_and(|slot| state.table.get(slot).id == self.id)
+        state.table.newest(id.pid()).is_some_and(|slot| state.table.get(slot).id == id)
     }
 
-    fn open(&mut self) -> Result<Option<Pidfd>, SignalError> {
-        match self.turn.source.pidfd(self.id.pid()).and_then(Pidfd::of) {
-            Ok(pidfd) => Ok(Some(pidfd)),
+    fn open(&mut self, id: ProcId) -> Result<Option<ProcFd>, SignalError> {
+        match self.turn.source.pidfd(id.pid()).and_then(Pidfd::of) {
+            Ok(pidfd) => Ok(Some(ProcFd { id, pidfd })),
             Err(error) => match error.raw_os_error() {
                 // The latter two: it is the id of a thread of another process.
                 Some(libc::ESRCH | libc::ENOENT | libc::EINVAL) => Ok(None),
@@ -103,8 +181,8 @@ impl Witness for Known<'_> {
         }
     }
 
-    fn has_run(&mut self) -> bool {
-        sys::has_run(self.id.pid())
+    fn has_run(&mut self, id: ProcId) -> bool {
+        sys::has_run(id.pid())
     }
 
     fn pause(&mut self) -> bool {
@@ -116,24 +194,23 @@ impl Witness for Known<'_> {
         true
     }
 
-    fn drain(&mut self) -> Result<(), SignalError> {
+    fn drain(&mut self) -> Drained {
         self.turn.catch_up(self.shared);
-        self.shared.failure()?;
-        // After a loss only the process list knows who lives.
-        if self.turn.repair_due {
-            return Err(SignalError::Unsettled { id: self.id });
-        }
-        // What the table was not told, because it was lost or is not for this source to see, the start may give away.
-        let start = self.turn.source.look(self.id.pid()).ok().flatten().map(|living| living.start);
-        let state = self.shared.state.lock();
-        let known = state.table.find(self.id).map(|slot| state.table.get(slot));
-        match (known, start) {
-            (Some(process), Some(start)) if same_start(process, start) => Ok(()),
-            _ => Err(SignalError::Gone { id: self.id }),
+        match self.shared.failure() {
+            Err(_) => Drained::Failed,
+            Ok(()) if self.turn.repair_due => Drained::Unsettled,
+            Ok(()) => Drained::Settled,
         }
     }
 
-    fn is_alive(&mut self, pidfd: &Pidfd) -> Result<bool, SignalError> {
-        pidfd.lives().map_err(SignalError::Descriptors)
+    /// What the table was not told, because it was lost or is not for this source to see, the start may give away.
+    fn starts_alike(&mut self, id: ProcId) -> bool {
+        let Some(living) = self.turn.source.look(id.pid()).ok().flatten() else { return false };
+        let state = self.shared.state.lock();
+        state.table.find(id).is_some_and(|slot| same_start(state.table.get(slot), living.start))
+    }
+
+    fn is_alive(&mut self, process: &ProcFd) -> Result<bool, SignalError> {
+        process.has_ended().map(|ended| !ended)
     }
 }

@@ -1,7 +1,7 @@
 //! The steps of K2 against every order in which a kernel may do its own between them: the process that is meant ends, is
 //! reaped, another gets its pid, runs and ends, and the records of all that are sent early or late.
 
-use super::attest::{Witness, attest};
+use super::attest::{Drained, Witness, attest};
 use crate::ProcId;
 use crate::error::SignalError;
 
@@ -144,7 +144,7 @@ impl Witness for World<'_> {
     type Descriptor = Life;
 
     /// What the kernel did before makes no difference to the table, and is as well done after.
-    fn lives(&mut self) -> bool {
+    fn lives(&mut self, _: ProcId) -> bool {
         match self.fault {
             Fault::TrustsTheDescriptorAlone => true,
             Fault::TakesAnyBirthOfThePid => self.table.contains(&0),
@@ -152,7 +152,7 @@ impl Witness for World<'_> {
         }
     }
 
-    fn open(&mut self) -> Result<Option<Life>, SignalError> {
+    fn open(&mut self, _: ProcId) -> Result<Option<Life>, SignalError> {
         self.meanwhile();
         if self.fault == Fault::DrainsBeforeItOpens {
             self.take_in();
@@ -161,7 +161,7 @@ impl Witness for World<'_> {
         Ok(self.holder())
     }
 
-    fn has_run(&mut self) -> bool {
+    fn has_run(&mut self, _: ProcId) -> bool {
         self.meanwhile();
         self.fault == Fault::DoesNotAskWhetherItHasRun
             || self.holder().is_none_or(|life| self.has(Step::Run(life)))
@@ -172,12 +172,17 @@ impl Witness for World<'_> {
         self.pauses <= 1
     }
 
-    fn drain(&mut self) -> Result<(), SignalError> {
+    fn drain(&mut self) -> Drained {
         self.meanwhile();
         if self.fault != Fault::DrainsBeforeItOpens {
             self.take_in();
         }
-        Ok(())
+        Drained::Settled
+    }
+
+    /// That only helps where starts lie apart.
+    fn starts_alike(&mut self, _: ProcId) -> bool {
+        true
     }
 
     fn is_alive(&mut self, descriptor: &Life) -> Result<bool, SignalError> {
@@ -250,7 +255,7 @@ fn explore(ends: Ends, fault: Fault) -> Outcomes {
             tape: &mut tape,
             alive_at_last: Vec::new(),
         };
-        let result = attest(id, &mut world);
+        let result = attest(&[id], &mut world).pop().expect("one result for one process");
         outcomes.orders += 1;
         match result {
             Ok(life) => {

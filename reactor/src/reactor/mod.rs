@@ -15,5 +15,6 @@ pub(crate) mod reconcile;
 pub(crate) mod registration;
 pub(crate) mod roots;
 pub(crate) mod state;
+pub(crate) mod tree_handle;
 pub(crate) mod turn;
 pub(crate) mod waker;

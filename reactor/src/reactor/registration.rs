@@ -8,6 +8,8 @@ use crate::event::{Event, EventKind, Member, Time};
 use crate::log::{CursorKey, Read};
 use crate::process::track::RootKey;
 use crate::reactor::handle::{Reactor, Shared};
+use crate::reactor::roots::From;
+use crate::reactor::tree_handle::TreeHandle;
 use crate::reactor::waker::WakeSlot;
 use crate::sync::Arc;
 
@@ -39,13 +41,27 @@ impl Reader {
     pub(crate) fn of(shared: &Arc<Shared>, key: RootKey) -> Option<Self> {
         let mut state = shared.state.lock();
         let id = state.roots.get(key)?.id?;
-        let (cursor, wake) = state.roots.subscribe(key, None)?;
+        let (cursor, wake) = state.roots.subscribe(key, From::Beginning)?;
         Some(Self { shared: Arc::clone(shared), key, cursor, wake, id })
+    }
+
+    /// Of what comes from now on, with who lives at this point.
+    pub(crate) fn from_now(shared: &Arc<Shared>, key: RootKey) -> Option<(Self, Vec<Member>)> {
+        let mut state = shared.state.lock();
+        let id = state.roots.get(key)?.id?;
+        let (cursor, wake) = state.roots.subscribe(key, From::Now)?;
+        let living = state.living(key);
+        Some((Self { shared: Arc::clone(shared), key, cursor, wake, id }, living))
     }
 
     /// The process that it is the tree of.
     pub fn id(&self) -> ProcId {
         self.id
+    }
+
+    /// Keeps the tree followed, also when this reader is gone.
+    pub fn handle(&self) -> TreeHandle {
+        TreeHandle::of(&self.shared, self.key, self.id).expect("a tree stays while it has a reader")
     }
 
     /// The reactor that feeds it.
@@ -87,7 +103,7 @@ impl Reader {
 
 impl Clone for Reader {
     fn clone(&self) -> Self {
-        let subscribed = self.shared.state.lock().roots.subscribe(self.key, Some(self.cursor));
+        let subscribed = self.shared.state.lock().roots.subscribe(self.key, From::Place(self.cursor));
         let (cursor, wake) = subscribed.expect("a tree stays while it has a reader");
         Self { shared: Arc::clone(&self.shared), key: self.key, cursor, wake, id: self.id }
     }

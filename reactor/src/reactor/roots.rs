@@ -4,6 +4,7 @@ use slab::Slab;
 
 use crate::log::{CursorKey, Log};
 use crate::process::track::RootKey;
+use crate::reactor::tree_handle::Doubts;
 use crate::reactor::waker::WakeSlot;
 use crate::sync::Arc;
 use crate::{Event, ProcId};
@@ -24,7 +25,20 @@ pub(crate) struct Root {
     pub(crate) found: u64,
     pub(crate) exited: u64,
     readers: Vec<(CursorKey, Arc<WakeSlot>)>,
+    /// Who keeps it followed without reading.
+    handles: usize,
+    /// What may be missing from it.
+    pub(crate) doubts: Doubts,
     dirty: bool,
+}
+
+/// Where a new reader begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum From {
+    Beginning,
+    /// Where another one is.
+    Place(CursorKey),
+    Now,
 }
 
 /// All tracked trees, and the wake slots of those with news.
@@ -54,6 +68,8 @@ impl Roots {
             found: 0,
             exited: 0,
             readers: Vec::new(),
+            handles: 0,
+            doubts: Doubts::default(),
             dirty: false,
         });
         self.with_metadata += usize::from(metadata);
@@ -90,15 +106,12 @@ impl Roots {
         Some(root)
     }
 
-    pub(crate) fn subscribe(
-        &mut self,
-        key: RootKey,
-        like: Option<CursorKey>,
-    ) -> Option<(CursorKey, Arc<WakeSlot>)> {
+    pub(crate) fn subscribe(&mut self, key: RootKey, from: From) -> Option<(CursorKey, Arc<WakeSlot>)> {
         let root = self.get_mut(key)?;
-        let cursor = match like {
-            Some(other) => root.log.subscribe_like(other),
-            None => root.log.subscribe(),
+        let cursor = match from {
+            From::Beginning => root.log.subscribe(),
+            From::Place(other) => root.log.subscribe_like(other),
+            From::Now => root.log.subscribe_at_end(),
         };
         let wake = Arc::new(WakeSlot::new());
         root.readers.push((cursor, Arc::clone(&wake)));
@@ -115,14 +128,32 @@ impl Roots {
         let place = root.readers.iter().position(|(reader, _)| *reader == cursor);
         let wake = place.map(|place| root.readers.swap_remove(place).1);
         root.log.unsubscribe(cursor);
-        let last = root.log.readers() == 0;
+        let last = root.log.readers() == 0 && root.handles == 0;
         (wake, if last { self.remove(key) } else { None })
+    }
+
+    /// Somebody keeps it followed, from its place in the list of readers or not.
+    pub(crate) fn hold(&mut self, key: RootKey) -> bool {
+        self.get_mut(key).map(|root| root.handles += 1).is_some()
+    }
+
+    /// The tree goes with the last who reads or keeps it. What is returned is dropped where no lock is held.
+    pub(crate) fn let_go(&mut self, key: RootKey) -> Option<Root> {
+        let root = self.get_mut(key)?;
+        root.handles -= 1;
+        let last = root.log.readers() == 0 && root.handles == 0;
+        if last { self.remove(key) } else { None }
     }
 
     /// Appends to a tree's log.
     pub(crate) fn push(&mut self, key: RootKey, event: Event) {
         if let Some(root) = self.get_mut(key) {
+            root.doubts.note(&event.kind);
             root.log.push(event);
+            // A tree that is being spawned has neither, and is going to be read.
+            if root.handles > 0 && root.log.readers() == 0 {
+                root.log.trim();
+            }
             self.touch(key);
         }
     }
