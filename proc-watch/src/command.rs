@@ -10,6 +10,8 @@ use proc_reactor::{ProcId, Reactor, Reader, TreeOptions};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
 
 use crate::error::SpawnError;
+use crate::handle::TreeHandle;
+use crate::stop::{Stop, StopPlan};
 
 /// A command that [`Watcher::spawn`](crate::Watcher::spawn) takes.
 ///
@@ -109,7 +111,8 @@ impl<F: FnOnce(Command)> Drop for Begun<F> {
 /// A child of this program whose tree is watched: tokio's [`Child`](tokio::process::Child), with a [`ProcId`].
 ///
 /// Waiting for it is independent of its stream, and may be faster or slower. Dropped, it is reaped by tokio when it
-/// ends, and lives on unless its command said `kill_on_drop`.
+/// ends, and lives on with its tree, unless its command said `kill_on_drop`, or [`kill_tree_on_drop`](Child::kill_tree_on_drop) was
+/// called.
 #[derive(Debug)]
 pub struct Child {
     /// The writing end of its standard input, if piped.
@@ -118,24 +121,50 @@ pub struct Child {
     pub stdout: Option<ChildStdout>,
     /// The reading end of its standard error, if piped.
     pub stderr: Option<ChildStderr>,
-    inner: tokio::process::Child,
-    id: ProcId,
+    /// Until it is taken out.
+    inner: Option<tokio::process::Child>,
+    handle: TreeHandle,
+    kill_tree_on_drop: bool,
 }
 
 impl Child {
-    pub(crate) fn new(mut inner: tokio::process::Child, id: ProcId) -> Self {
+    pub(crate) fn new(mut inner: tokio::process::Child, handle: TreeHandle) -> Self {
         let (stdin, stdout, stderr) = (inner.stdin.take(), inner.stdout.take(), inner.stderr.take());
-        Self { stdin, stdout, stderr, inner, id }
+        Self { stdin, stdout, stderr, inner: Some(inner), handle, kill_tree_on_drop: false }
+    }
+
+    fn inner(&mut self) -> &mut tokio::process::Child {
+        self.inner.as_mut().expect("it is taken out only when this goes")
     }
 
     /// Who it is, also after it has ended.
     pub fn id(&self) -> ProcId {
-        self.id
+        self.handle.id()
     }
 
     /// Its pid while it has not been waited for: until then the system gives it to nobody else.
     pub fn pid(&self) -> Option<u32> {
-        self.inner.id()
+        self.inner.as_ref().and_then(tokio::process::Child::id)
+    }
+
+    /// Its tree.
+    pub fn handle(&self) -> TreeHandle {
+        self.handle.clone()
+    }
+
+    /// Stops it and everybody of its tree: [`TreeHandle::stop`]. It is still to be waited for.
+    pub fn stop(&self, plan: StopPlan) -> Stop {
+        self.handle.stop(plan)
+    }
+
+    /// Whether dropping this kills everybody of its tree, whether the child has been waited for or not: no by default.
+    ///
+    /// Dropping then sends SIGKILL to all who live, which takes some 50 us a process; who is born meanwhile is gone after by a thread of the
+    /// watcher's, which also reaps the child. That thread needs no runtime. Dropping the last handle of the watcher waits for it, for
+    /// up to 2 s.
+    pub fn kill_tree_on_drop(&mut self, kill: bool) -> &mut Self {
+        self.kill_tree_on_drop = kill;
+        self
     }
 
     /// Waits until it has ended, and reaps it. Closes its standard input first.
@@ -148,7 +177,7 @@ impl Child {
     /// Cancel-safe, but for the closing of standard input.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         drop(self.stdin.take());
-        self.inner.wait().await
+        self.inner().wait().await
     }
 
     /// Its status if it has ended, and reaps it.
@@ -156,7 +185,7 @@ impl Child {
     /// # Errors
     /// Somebody else has reaped it.
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.inner.try_wait()
+        self.inner().try_wait()
     }
 
     /// Kills it alone, not its tree, and does not wait.
@@ -164,7 +193,7 @@ impl Child {
     /// # Errors
     /// It has been waited for already.
     pub fn start_kill(&mut self) -> io::Result<()> {
-        self.inner.start_kill()
+        self.inner().start_kill()
     }
 
     /// Reads its piped output to the end, and waits for it. The end comes when every process that has inherited the
@@ -176,14 +205,32 @@ impl Child {
     /// # Cancel safety
     ///
     /// Not cancel-safe: what was read is lost.
-    pub async fn wait_with_output(self) -> io::Result<Output> {
-        self.into_inner().wait_with_output().await
+    pub async fn wait_with_output(mut self) -> io::Result<Output> {
+        // Should this be dropped, so is the rest, and with it the tree if that was asked for.
+        let inner = self.take();
+        let output = inner.wait_with_output().await;
+        self.kill_tree_on_drop &= output.is_err();
+        output
     }
 
-    /// tokio's child.
-    pub fn into_inner(self) -> tokio::process::Child {
-        let Self { stdin, stdout, stderr, mut inner, .. } = self;
-        (inner.stdin, inner.stdout, inner.stderr) = (stdin, stdout, stderr);
+    /// tokio's child. Its tree is not killed by dropping that.
+    pub fn into_inner(mut self) -> tokio::process::Child {
+        self.kill_tree_on_drop = false;
+        self.take()
+    }
+
+    fn take(&mut self) -> tokio::process::Child {
+        let mut inner = self.inner.take().expect("it is taken out only when this goes");
+        (inner.stdin, inner.stdout, inner.stderr) =
+            (self.stdin.take(), self.stdout.take(), self.stderr.take());
         inner
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.kill_tree_on_drop {
+            self.handle.kill(self.inner.take());
+        }
     }
 }

@@ -31,18 +31,26 @@
 mod command;
 mod driver;
 mod error;
+mod handle;
+mod reaper;
+mod stop;
 mod stream;
 mod tree;
 mod watcher;
 
 pub use command::{Child, Spawn};
 pub use error::{AttachError, SpawnError};
+pub use handle::TreeHandle;
 #[cfg(feature = "sim")]
 pub use proc_reactor::source::sim;
 pub use proc_reactor::{
-    Capabilities, Disagreement, Event, EventKind, ExitStatus, Field, Loss, Member, Metadata, Missing,
+    Capabilities, Disagreement, Doubts, Event, EventKind, ExitStatus, Field, Loss, Member, Metadata, Missing,
     OpenError, OpenOptions, ParseProcIdError, Probe, ProcId, SignalError, SourceError, SourceName, Stats,
     Time, Told, Usable, WitnessReport, probe, probe_all, signal_name,
+};
+pub use stop::{
+    Emptiness, Progress, Refused, Rung, Signals, State, Stop, StopError, StopPlan, StopReport, Stopped,
+    Survivor, Whom,
 };
 pub use stream::Events;
 pub use tokio::process::Command;

@@ -11,6 +11,8 @@ use futures_core::stream::{FusedStream, Stream};
 use proc_reactor::{Event, ProcId, Reader, Readiness};
 
 use crate::driver::Place;
+use crate::handle::TreeHandle;
+use crate::stop::{Stop, StopPlan};
 use crate::watcher::Inner;
 
 /// Events taken from the log at once.
@@ -39,6 +41,16 @@ impl Events {
     /// The process that this is the tree of.
     pub fn id(&self) -> ProcId {
         self.reader.id()
+    }
+
+    /// The tree, to be stopped or waited for; good also when this is gone.
+    pub fn handle(&self) -> TreeHandle {
+        TreeHandle::new(self.reader.handle(), Arc::clone(&self.inner.0))
+    }
+
+    /// Stops everybody in the tree: [`TreeHandle::stop`].
+    pub fn stop(&self, plan: StopPlan) -> Stop {
+        self.handle().stop(plan)
     }
 
     /// The next event; `None` when nobody of the tree lives any more.

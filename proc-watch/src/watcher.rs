@@ -1,6 +1,7 @@
 //! [`Watcher`]: where trees come from.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use proc_reactor::{
     Capabilities, OpenOptions, ProcId, Reactor, Reader, SignalError, SourceError, SourceName, Stats,
@@ -10,6 +11,8 @@ use proc_reactor::{
 use crate::command::{Child, Spawn};
 use crate::driver::Drivers;
 use crate::error::{AttachError, SpawnError};
+use crate::handle::TreeHandle;
+use crate::reaper::Reaper;
 use crate::stream::Events;
 
 /// Watches trees of processes through one source of the system.
@@ -27,6 +30,25 @@ pub(crate) struct Inner {
     pub(crate) reactor: Reactor,
     pub(crate) drivers: Drivers,
     tree: TreeOptions,
+    /// Started with the first tree that is to be stopped.
+    reaper: Mutex<Option<Arc<Reaper>>>,
+}
+
+impl Inner {
+    pub(crate) fn reaper(&self) -> io::Result<Arc<Reaper>> {
+        let mut reaper = self.reaper.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reaper) = &*reaper {
+            return Ok(Arc::clone(reaper));
+        }
+        Ok(Arc::clone(reaper.insert(Arc::new(Reaper::start(&self.reactor)?))))
+    }
+
+    /// Counted first: the last stream that goes ends the tasks.
+    pub(crate) fn events(self: &Arc<Self>, reader: Reader) -> Events {
+        let events = Events::new(Arc::clone(self), reader);
+        self.drivers.begin(&self.reactor);
+        events
+    }
 }
 
 /// How a [`Watcher`] is to be made.
@@ -145,7 +167,7 @@ impl Watcher {
 
     fn over(reactor: Reactor, tree: TreeOptions) -> Result<Self, WatcherError> {
         let drivers = Drivers::new(&reactor, tree.metadata).map_err(WatcherError::Guard)?;
-        Ok(Self { inner: Arc::new(Inner { reactor, drivers, tree }) })
+        Ok(Self { inner: Arc::new(Inner { reactor, drivers, tree, reaper: Mutex::default() }) })
     }
 
     /// Starts a command and watches it and all its descendants, from its first instruction on.
@@ -164,8 +186,8 @@ impl Watcher {
     /// The runtime has I/O disabled, as [`tokio::process::Command::spawn`] does.
     pub fn spawn(&self, command: impl Spawn) -> Result<(Child, Events), SpawnError> {
         let (reader, child) = command.spawn_in(&self.inner.reactor, self.inner.tree)?;
-        let child = Child::new(child, reader.id());
-        Ok((child, self.events(reader)))
+        let handle = TreeHandle::new(reader.handle(), Arc::clone(&self.inner));
+        Ok((Child::new(child, handle), self.inner.events(reader)))
     }
 
     /// Watches a process that runs already, whosever it is, and all its descendants. First everybody who is there is
@@ -181,14 +203,7 @@ impl Watcher {
     /// There is no such process to be seen, or the source has failed.
     pub fn attach(&self, pid: u32) -> Result<Events, AttachError> {
         let reader = self.inner.reactor.attach(pid, self.inner.tree)?;
-        Ok(self.events(reader))
-    }
-
-    /// Counted first: the last stream that goes ends the tasks.
-    fn events(&self, reader: Reader) -> Events {
-        let events = Events::new(Arc::clone(&self.inner), reader);
-        self.inner.drivers.begin(&self.inner.reactor);
-        events
+        Ok(self.inner.events(reader))
     }
 
     /// Sends a signal to this process and to no other, whoever has its pid by now: [`Reactor::signal`].

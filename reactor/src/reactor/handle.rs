@@ -186,6 +186,11 @@ impl Shared {
         self.capabilities.whole_machine
     }
 
+    /// Whether the source tells of every birth.
+    pub(crate) fn exact_tree(&self) -> bool {
+        self.capabilities.exact_tree
+    }
+
     /// The error that broke the source, if one did.
     pub(crate) fn failure(&self) -> Result<(), SourceError> {
         match &*self.failure.lock() {

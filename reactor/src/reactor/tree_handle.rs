@@ -1,5 +1,7 @@
 //! [`TreeHandle`]: keeps a tree followed, for those who do not read what happens in it.
 
+use std::time::Duration;
+
 use crate::event::{EventKind, Member};
 use crate::process::track::RootKey;
 use crate::reactor::handle::{Reactor, Shared};
@@ -28,7 +30,9 @@ pub struct Doubts {
     pub attached: bool,
     /// So many of its processes went out of sight ([`EventKind::Unseen`]): what they start is not in it.
     pub unseen: u64,
-    /// The source failed.
+    /// The source does not see every birth ([`Capabilities::exact_tree`](crate::Capabilities::exact_tree)).
+    pub inexact: bool,
+    /// The source failed while somebody lived.
     pub failed: bool,
 }
 
@@ -75,9 +79,20 @@ impl TreeHandle {
         self.shared.state.lock().roots.get(self.key).map_or(0, |root| root.living)
     }
 
+    /// How long ago a process that lives was born, or started by the system's account (which has ticks of 10 ms).
+    pub fn age(&self, id: ProcId) -> Option<Duration> {
+        let started = {
+            let state = self.shared.state.lock();
+            state.table.get(state.table.find(id)?).start
+        };
+        Some(Duration::from_nanos(crate::sys::monotonic().saturating_sub(started)))
+    }
+
     /// What may be missing from it.
     pub fn doubts(&self) -> Doubts {
-        self.shared.state.lock().roots.get(self.key).map(|root| root.doubts.clone()).unwrap_or_default()
+        let inexact = !self.shared.exact_tree();
+        let told = self.shared.state.lock().roots.get(self.key).map(|root| root.doubts.clone());
+        Doubts { inexact, ..told.unwrap_or_default() }
     }
 
     /// What broke the source, if anything did.

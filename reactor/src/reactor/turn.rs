@@ -219,7 +219,7 @@ impl Turn {
             if let Some(root) = state.roots.get_mut(key) {
                 let id = root.id.unwrap_or(UNNAMED);
                 let kind = EventKind::Failed { error: std::sync::Arc::clone(&error) };
-                root.doubts.failed = true;
+                root.doubts.failed = !root.log.is_closed();
                 root.log.fail(Event { id, parent: None, time: Time::new(time, wall_offset), kind });
             }
             state.roots.touch(key);

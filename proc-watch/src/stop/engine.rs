@@ -1,0 +1,360 @@
+//! One stopping: signals to whoever lives, until nobody does.
+//!
+//! It is driven by what the tree's reader tells: whoever is born while a rung is for everybody gets that rung's signal too, so that a
+//! tree that goes on forking is chased until there is none left to fork. It waits for nothing itself; whoever drives it comes
+//! again when there is news or when [`Stopping::step`] says so.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proc_reactor::{
+    Event, EventKind, ExitStatus, ProcFd, ProcId, Reader, Readiness, SignalError, TreeHandle,
+};
+use tokio::sync::{oneshot, watch};
+
+use crate::stop::plan::{Rung, StopPlan, Whom};
+use crate::stop::progress::Progress;
+use crate::stop::report::{Emptiness, Refused, StopReport, Stopped};
+use crate::stop::survivor::Survivor;
+
+/// Events taken from the log at once.
+const BATCH: usize = 256;
+/// Processes that are attested at once: as many descriptors are open meanwhile.
+const CHUNK: usize = 128;
+/// When to try again who could not be signalled just now.
+const AGAIN: Duration = Duration::from_millis(2);
+/// Survivors that are looked up for a progress report.
+const NAMED: usize = 32;
+
+/// A stopping that is going on.
+#[derive(Debug)]
+pub(crate) struct Stopping {
+    handle: TreeHandle,
+    reader: Reader,
+    plan: StopPlan,
+    begun: Instant,
+    /// How many rungs have been climbed, and when the last was.
+    climbed: usize,
+    since: Instant,
+    /// When the leader was known to have ended.
+    leader_ended: Option<Instant>,
+    processes: Vec<Stopped>,
+    place: HashMap<ProcId, usize>,
+    living: usize,
+    /// Who is to get the signal of this rung and has not yet.
+    due: VecDeque<ProcId>,
+    /// Descriptors that were attested, kept for further rungs, as many as are permitted.
+    kept: HashMap<ProcId, ProcFd>,
+    keep: usize,
+    reported: Option<Instant>,
+    progress: Option<watch::Sender<Progress>>,
+    done: Option<oneshot::Sender<StopReport>>,
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Come again when there is news, and no later than then.
+    Wait(Instant),
+    /// It is over, and has been reported.
+    Over,
+}
+
+impl Stopping {
+    /// `keep`: how many descriptors it may keep open.
+    pub(crate) fn new(handle: TreeHandle, plan: StopPlan, begun: Instant, keep: usize) -> Self {
+        let (reader, living) = handle.reader();
+        let mut stopping = Self {
+            handle,
+            reader,
+            plan,
+            begun,
+            climbed: 0,
+            since: begun,
+            leader_ended: None,
+            processes: Vec::new(),
+            place: HashMap::new(),
+            living: 0,
+            due: VecDeque::new(),
+            kept: HashMap::new(),
+            keep,
+            reported: None,
+            progress: None,
+            done: None,
+        };
+        for member in living {
+            stopping.enter(member.id, member.parent, false);
+        }
+        stopping.note_leader(begun);
+        stopping
+    }
+
+    /// Whom to tell.
+    pub(crate) fn report_to(&mut self, progress: watch::Sender<Progress>, done: oneshot::Sender<StopReport>) {
+        (self.progress, self.done) = (Some(progress), Some(done));
+    }
+
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Takes in the news, and does what is to be done now.
+    pub(crate) fn step(&mut self) -> Step {
+        let failed = self.take_in();
+        let now = Instant::now();
+        if self.living == 0 || failed {
+            return self.over(now);
+        }
+        let mut climbed = false;
+        while self.is_rung_over(now) {
+            let Some(&rung) = self.plan.rungs.get(self.climbed) else { return self.over(now) };
+            self.climb(rung, now);
+            climbed = true;
+        }
+        let again = self.deliver();
+        // What was signalled may have forked before, and may be gone by now.
+        if self.take_in() || self.living == 0 {
+            return self.over(Instant::now());
+        }
+        let now = Instant::now();
+        let next_report = self.report_progress(now, climbed);
+        let mut until = self.rung_ends().min(next_report);
+        if again || !self.due.is_empty() {
+            until = until.min(now + AGAIN);
+        }
+        Step::Wait(until)
+    }
+
+    fn rung(&self) -> Option<Rung> {
+        self.climbed.checked_sub(1).map(|last| self.plan.rungs[last])
+    }
+
+    /// When the next rung is to be climbed.
+    fn rung_ends(&self) -> Instant {
+        let Some(rung) = self.rung() else { return self.begun };
+        let end = self.since + rung.grace;
+        match self.leader_ended {
+            Some(ended) if rung.whom == Whom::Leader => end.min(ended.max(self.since) + self.plan.follow),
+            _ => end,
+        }
+    }
+
+    fn is_rung_over(&self, now: Instant) -> bool {
+        now >= self.rung_ends()
+    }
+
+    fn climb(&mut self, rung: Rung, now: Instant) {
+        self.climbed += 1;
+        self.since = now;
+        tracing::debug!(root = %self.handle.id(), living = self.living, %rung, "stopping");
+        let root = self.handle.id();
+        let meant =
+            |process: &&Stopped| process.status.is_none() && (rung.whom == Whom::Tree || process.id == root);
+        self.due = self.processes.iter().filter(meant).map(|process| process.id).collect();
+    }
+
+    /// True if the source has failed.
+    fn take_in(&mut self) -> bool {
+        let mut events = VecDeque::new();
+        let mut failed = false;
+        while self.reader.read(&mut events, BATCH) == Readiness::Ready {
+            for event in events.drain(..) {
+                failed |= matches!(event.kind, EventKind::Failed { .. });
+                self.apply(&event);
+            }
+        }
+        failed
+    }
+
+    fn apply(&mut self, event: &Event) {
+        match &event.kind {
+            EventKind::Fork { child } => self.born(*child, Some(event.id)),
+            EventKind::Found { .. } => self.born(event.id, event.parent),
+            EventKind::Exit { status } => self.leave(event.id, *status),
+            EventKind::Gap { living, .. } => {
+                let present: std::collections::HashSet<ProcId> =
+                    living.iter().map(|member| member.id).collect();
+                living.iter().for_each(|member| self.born(member.id, member.parent));
+                let lives = |process: &&Stopped| process.status.is_none();
+                let gone = self.processes.iter().filter(lives).map(|process| process.id);
+                let gone: Vec<_> = gone.filter(|id| !present.contains(id)).collect();
+                gone.into_iter().for_each(|id| self.leave(id, ExitStatus::Unknown));
+            }
+            _ => {}
+        }
+    }
+
+    fn born(&mut self, id: ProcId, parent: Option<ProcId>) {
+        let new = self.enter(id, parent, true);
+        if new && self.rung().is_some_and(|rung| rung.whom == Whom::Tree) {
+            self.due.push_back(id);
+        }
+    }
+
+    fn enter(&mut self, id: ProcId, parent: Option<ProcId>, born_since: bool) -> bool {
+        if self.place.contains_key(&id) {
+            return false;
+        }
+        self.place.insert(id, self.processes.len());
+        let (status, ended_after, rung, refused) = (None, None, None, None);
+        self.processes.push(Stopped { id, parent, born_since, status, ended_after, rung, refused });
+        self.living += 1;
+        true
+    }
+
+    fn leave(&mut self, id: ProcId, status: ExitStatus) {
+        let now = Instant::now();
+        self.kept.remove(&id);
+        if let Some(&place) = self.place.get(&id) {
+            let process = &mut self.processes[place];
+            if process.status.is_none() {
+                process.status = Some(status);
+                process.ended_after = Some(now - self.begun);
+                self.living -= 1;
+            }
+        }
+        self.note_leader(now);
+    }
+
+    fn note_leader(&mut self, now: Instant) {
+        let leader = self.place.get(&self.handle.id()).map(|place| &self.processes[*place]);
+        if self.leader_ended.is_none() && leader.is_none_or(|leader| leader.status.is_some()) {
+            self.leader_ended = Some(now);
+        }
+    }
+
+    /// Sends what is due. True if some could not be sent that is to be tried again.
+    fn deliver(&mut self) -> bool {
+        let Some(rung) = self.rung() else { return false };
+        let mut again = VecDeque::new();
+        let mut chunk = CHUNK;
+        while !self.due.is_empty() {
+            let ids: Vec<ProcId> = self.due.drain(..self.due.len().min(chunk)).collect();
+            let ids = ids
+                .into_iter()
+                .filter(|id| self.place.get(id).is_some_and(|at| self.processes[*at].status.is_none()));
+            let (kept, new): (Vec<_>, Vec<_>) = ids.partition(|id| self.kept.contains_key(id));
+            for id in kept {
+                let result = self.kept[&id].signal(rung.signal).map(|()| self.resume(&self.kept[&id], rung));
+                self.note(id, result, &mut again);
+            }
+            if new.is_empty() {
+                continue;
+            }
+            let Ok(attested) = self.handle.reactor().pidfds(&new) else {
+                // The reader says so as well.
+                return false;
+            };
+            let mut short = false;
+            for (id, process) in new.into_iter().zip(attested) {
+                let result = process.and_then(|process| {
+                    process.signal(rung.signal)?;
+                    self.resume(&process, rung);
+                    if self.kept.len() < self.keep && self.climbed < self.plan.rungs.len() {
+                        self.kept.insert(id, process);
+                    }
+                    Ok(())
+                });
+                short |= matches!(result, Err(SignalError::Descriptors(_)));
+                self.note(id, result, &mut again);
+            }
+            if short {
+                // With fewer at once, and none of those that are only kept for later.
+                self.kept.clear();
+                self.keep = 0;
+                if chunk == 1 {
+                    again.append(&mut self.due);
+                    break;
+                }
+                chunk = (chunk / 8).max(1);
+                self.due.append(&mut again);
+            }
+        }
+        self.due = again;
+        !self.due.is_empty()
+    }
+
+    fn resume(&self, process: &ProcFd, rung: Rung) {
+        const SIGCONT: i32 = 18;
+        const NEEDS_NONE: [i32; 4] = [0, 9, 18, 19];
+        if self.plan.resume && !NEEDS_NONE.contains(&rung.signal) {
+            // Who may be sent one may be sent the other, but for what changed in between.
+            let _ = process.signal(SIGCONT);
+        }
+    }
+
+    fn note(&mut self, id: ProcId, result: Result<(), SignalError>, again: &mut VecDeque<ProcId>) {
+        let rung = self.climbed - 1;
+        let Some(process) = self.place.get(&id).map(|place| &mut self.processes[*place]) else { return };
+        let refused = match result {
+            Ok(()) => {
+                (process.rung, process.refused) = (Some(rung), None);
+                return;
+            }
+            // Its end is told, or about to be.
+            Err(SignalError::Gone { .. }) => return,
+            Err(SignalError::Unsettled { .. }) => Refused::Unsettled,
+            Err(SignalError::Descriptors(_)) => Refused::Descriptors,
+            Err(SignalError::Denied { .. }) => Refused::Denied,
+            Err(_) => Refused::Unsupported,
+        };
+        process.refused = Some(refused);
+        if matches!(refused, Refused::Unsettled | Refused::Descriptors) {
+            again.push_back(id);
+        }
+    }
+
+    /// Tells how far it has come, if it is time to. When it is next.
+    fn report_progress(&mut self, now: Instant, climbed: bool) -> Instant {
+        let never = now + Duration::from_secs(3600);
+        let Some(progress) = self.progress.as_ref().filter(|progress| !progress.is_closed()) else {
+            return never;
+        };
+        let due = self.reported.map_or(now, |last| last + self.plan.every);
+        if !climbed && now < due {
+            return due;
+        }
+        let (rung, living) = (self.rung(), self.living);
+        let survivors = if progress.receiver_count() > 0 { self.survivors(NAMED) } else { Vec::new() };
+        let elapsed = now - self.begun;
+        progress.send_replace(Progress { rungs: self.climbed, rung, elapsed, living, survivors });
+        self.reported = Some(now);
+        now + self.plan.every
+    }
+
+    fn survivors(&self, most: usize) -> Vec<Survivor> {
+        let lives = |process: &&Stopped| process.status.is_none();
+        let ids: Vec<_> = self.processes.iter().filter(lives).map(|process| process.id).take(most).collect();
+        let attested = self.handle.reactor().pidfds(&ids).unwrap_or_default();
+        let mut attested = attested.into_iter();
+        let look = |id: ProcId| {
+            let process = attested.next().and_then(Result::ok);
+            Survivor::look(process.as_ref(), id, self.handle.age(id))
+        };
+        ids.into_iter().map(look).collect()
+    }
+
+    fn over(&mut self, now: Instant) -> Step {
+        let empty = match self.handle.source_error() {
+            Some(error) if self.living > 0 => Emptiness::Unknown(Arc::clone(&error)),
+            _ if self.living > 0 => Emptiness::No { living: self.living },
+            _ => Emptiness::of(&self.handle),
+        };
+        let report = StopReport {
+            root: self.handle.id(),
+            survivors: if self.living > 0 { self.survivors(usize::MAX) } else { Vec::new() },
+            processes: std::mem::take(&mut self.processes),
+            empty,
+            rungs: self.climbed,
+            elapsed: now - self.begun,
+        };
+        tracing::debug!(root = %report.root, empty = %report.empty, elapsed = ?report.elapsed, "stopped");
+        // Nobody need be waiting for it.
+        drop(self.progress.take());
+        if let Some(done) = self.done.take() {
+            let _ = done.send(report);
+        }
+        Step::Over
+    }
+}

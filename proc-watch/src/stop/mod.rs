@@ -1,0 +1,96 @@
+//! Stopping a tree, with proof that it is gone.
+//!
+//! ```text
+//!  Child::stop ─┐                      ┌───────────── reaper thread of the watcher ────────────┐
+//!  TreeHandle ──┼─► Stopping ─────────►│ takes turns, and steps: news ► rung over? ► signals   │──► StopReport
+//!  Child drop ──┘   (engine)           │ until nobody lives, or the plan's time is over        │
+//!                                      └───────────────────────────────────────────────────────┘
+//! ```
+//!
+//! The thread, and not the caller's task, does the work: a stalled runtime, or one that shuts down, holds up nothing, and a dropped
+//! future stops nothing.
+
+pub(crate) mod engine;
+pub(crate) mod plan;
+pub(crate) mod progress;
+pub(crate) mod report;
+pub(crate) mod survivor;
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::sync::{oneshot, watch};
+
+pub use plan::{Rung, StopPlan, Whom};
+pub use progress::Progress;
+pub use report::{Emptiness, Refused, StopReport, Stopped};
+pub use survivor::{Signals, State, Survivor};
+
+/// A stopping that goes on by itself, on a thread of the watcher's: await it for its [`StopReport`].
+///
+/// It needs no runtime to go on, and is not ended by dropping this.
+///
+/// # Cancel safety
+///
+/// Cancel-safe: dropped, or awaited by reference and given up, it goes on to the end of its plan; what is lost is the report. A new
+/// [`stop`](crate::TreeHandle::stop) tells again who is left.
+#[derive(Debug)]
+#[must_use = "the stopping goes on by itself; await it to know when nobody is left"]
+pub struct Stop {
+    report: Result<oneshot::Receiver<StopReport>, Option<StopError>>,
+    progress: Option<watch::Receiver<Progress>>,
+}
+
+/// Why a tree could not be stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StopError {
+    /// The thread that stops could not be started. Nobody was signalled.
+    #[error(
+        "the thread that stops could not be started: {0}; raise the limits of processes and open files (ulimit -u, -n)"
+    )]
+    Thread(#[source] io::Error),
+    /// The thread that stops is gone: a bug, which it has printed.
+    #[error("the thread that stops has panicked; please report this")]
+    Panicked,
+}
+
+impl Stop {
+    pub(crate) fn new(report: oneshot::Receiver<StopReport>, progress: watch::Receiver<Progress>) -> Self {
+        Self { report: Ok(report), progress: Some(progress) }
+    }
+
+    pub(crate) fn failed(error: io::Error) -> Self {
+        Self { report: Err(Some(StopError::Thread(error))), progress: None }
+    }
+
+    /// How far it has come, whenever a rung is climbed, and [now and then](StopPlan::progress_every) in between, with who is still there and
+    /// why; `None` once it is over. Some news may be skipped by a slow caller: the latest is told.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel-safe: a progress is told by a call that returns it.
+    pub async fn progress(&mut self) -> Option<Progress> {
+        let progress = self.progress.as_mut()?;
+        match progress.changed().await {
+            Ok(()) => Some(progress.borrow_and_update().clone()),
+            Err(_) => {
+                self.progress = None;
+                None
+            }
+        }
+    }
+}
+
+impl Future for Stop {
+    type Output = Result<StopReport, StopError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.report {
+            Ok(report) => Pin::new(report).poll(cx).map(|told| told.map_err(|_| StopError::Panicked)),
+            Err(error) => Poll::Ready(Err(error.take().unwrap_or(StopError::Panicked))),
+        }
+    }
+}

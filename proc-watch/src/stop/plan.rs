@@ -1,0 +1,130 @@
+//! [`StopPlan`]: which signals, to whom, and how long to wait after each.
+
+use std::time::Duration;
+
+use proc_reactor::signal_name;
+
+/// A ladder of signals. Each rung is climbed when the time of the one before is over and somebody still lives; whether the leader does
+/// makes no difference to that, but to rungs that are for the leader alone.
+///
+/// ```
+/// # use std::time::Duration;
+/// use proc_watch::StopPlan;
+///
+/// // The leader first, then everybody, then by force: the default.
+/// let plan = StopPlan::default();
+/// // SIGINT to all, ten seconds, SIGKILL.
+/// let plan = StopPlan::empty().tree(2, Duration::from_secs(10)).tree(9, Duration::from_secs(10));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StopPlan {
+    pub(crate) rungs: Vec<Rung>,
+    pub(crate) follow: Duration,
+    pub(crate) resume: bool,
+    pub(crate) every: Duration,
+}
+
+/// One step of a [`StopPlan`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rung {
+    /// Who gets the signal.
+    pub whom: Whom,
+    /// Its number.
+    pub signal: i32,
+    /// How long everybody has to be gone by, before the next rung is climbed.
+    pub grace: Duration,
+}
+
+/// Whom a [`Rung`] is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// The process that the tree is of, which may see to its children itself.
+    Leader,
+    /// Everybody who lives, and everybody who is born while the rung's time is not over.
+    Tree,
+}
+
+const SIGTERM: i32 = 15;
+const SIGKILL: i32 = 9;
+/// What a program has to end by itself: enough to flush what it has, and not so long that whoever waits gives up first.
+const GRACE: Duration = Duration::from_secs(5);
+/// What the kernel has to end who was killed. Who takes longer waits for a device or a file system.
+const KILLED: Duration = Duration::from_secs(10);
+
+impl Default for StopPlan {
+    /// SIGTERM to the leader, 5 s; SIGTERM to everybody, 5 s; SIGKILL to everybody, 10 s.
+    fn default() -> Self {
+        Self::empty().leader(SIGTERM, GRACE).tree(SIGTERM, GRACE).tree(SIGKILL, KILLED)
+    }
+}
+
+impl StopPlan {
+    /// No rung: waits for nobody, and tells who lives.
+    pub fn empty() -> Self {
+        let (follow, every) = (Duration::from_millis(200), Duration::from_secs(1));
+        Self { rungs: Vec::new(), follow, resume: true, every }
+    }
+
+    /// SIGKILL to everybody at once, 10 s.
+    pub fn kill() -> Self {
+        Self::empty().tree(SIGKILL, KILLED)
+    }
+
+    /// SIGTERM to everybody, `grace`, SIGKILL, 10 s.
+    pub fn terminate(grace: Duration) -> Self {
+        Self::empty().tree(SIGTERM, grace).tree(SIGKILL, KILLED)
+    }
+
+    /// Then a signal to the leader, and `grace` for all to be gone.
+    pub fn leader(self, signal: i32, grace: Duration) -> Self {
+        self.then(Rung { whom: Whom::Leader, signal, grace })
+    }
+
+    /// Then a signal to everybody, and `grace` for all to be gone.
+    pub fn tree(self, signal: i32, grace: Duration) -> Self {
+        self.then(Rung { whom: Whom::Tree, signal, grace })
+    }
+
+    fn then(mut self, rung: Rung) -> Self {
+        self.rungs.push(rung);
+        self
+    }
+
+    /// How long those whom an ended leader has left behind have to follow it by themselves, before the next rung is climbed ahead of its
+    /// time: 200 ms by default.
+    pub fn follow(mut self, time: Duration) -> Self {
+        self.follow = time;
+        self
+    }
+
+    /// Whether SIGCONT follows each signal but SIGKILL, SIGSTOP and SIGCONT, so that who is stopped gets to see it: yes by default.
+    pub fn resume(mut self, resume: bool) -> Self {
+        self.resume = resume;
+        self
+    }
+
+    /// How often [`Stop::progress`](crate::Stop::progress) has news while nothing else happens: each second by default.
+    pub fn progress_every(mut self, time: Duration) -> Self {
+        self.every = time;
+        self
+    }
+
+    /// The rungs, in their order.
+    pub fn rungs(&self) -> &[Rung] {
+        &self.rungs
+    }
+}
+
+impl std::fmt::Display for Rung {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let whom = match self.whom {
+            Whom::Leader => "the leader",
+            Whom::Tree => "everybody",
+        };
+        match u8::try_from(self.signal).ok().and_then(signal_name) {
+            Some(name) => write!(f, "{name} to {whom}, {:?}", self.grace),
+            None => write!(f, "signal {} to {whom}, {:?}", self.signal, self.grace),
+        }
+    }
+}
