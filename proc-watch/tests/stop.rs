@@ -117,8 +117,13 @@ async fn a_tree_that_goes_on_forking() {
 async fn two_thousand() {
     for watcher in watchers_with(|builder| builder.metadata(false)) {
         let script = "for i in 1 2 3 4 5 6 7 8 9 10; do
-                (for j in $(seq 199); do sleep 100 & done; wait) & done; sleep 1; echo ready; wait";
+                (for j in $(seq 200); do sleep 100 & done; wait) & done; echo ready; wait";
         let (mut child, _events) = start(&watcher, script).await;
+        let begun = Instant::now();
+        while child.handle().living().len() < 2_011 {
+            assert!(begun.elapsed() < PATIENCE);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         let before = child.handle().living().len();
         let report = stopped(&child, StopPlan::kill()).await;
         println!(
