@@ -172,7 +172,10 @@ fn sleep_through_a_flood(reactor: &Reactor) {
     assert!(Command::new("kill").args(["-9", "--", &group]).status().unwrap().success());
     let rest = read_to_end(reactor, &mut reader);
     let killed = ExitStatus::Signal { signal: 9, core: false };
-    assert!(statuses(&rest).iter().filter(|status| **status == killed).count() >= 2, "{rest:?}");
+    let (ends, lost) = (statuses(&rest), lost(&rest.iter().cloned().collect()) > 0);
+    // Others may flood so small a buffer at the same moment: that is told, and makes how they ended unknown, but never another's.
+    let right = ends.iter().filter(|status| **status == killed || (lost && **status == ExitStatus::Unknown));
+    assert!(right.count() >= 2, "{rest:?}");
     child.wait().unwrap();
     drop(reader);
     assert_eq!((reactor.stats().trees, reactor.stats().tracked), (0, 0), "K11");

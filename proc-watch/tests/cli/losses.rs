@@ -116,7 +116,7 @@ fn what_the_kernel_lost_is_told() {
     assert!(lost["count"].as_u64().unwrap() > 0 && lost["exact"].is_boolean(), "{lost}");
     assert!(lines.trim_end().ends_with(r#","status":{"code":5}}"#), "the leader's exit is seen again");
     let stderr = text(&output.stderr);
-    assert!(stderr.contains(" records of the machine's processes, in "), "{stderr}");
+    assert!(stderr.contains(" records of the source, in "), "{stderr}");
 }
 
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {

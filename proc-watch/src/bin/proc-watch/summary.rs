@@ -121,7 +121,7 @@ impl Summary<'_> {
         }
         if *losses > 0 {
             let at_least = if *lost_exactly { "" } else { "at least " };
-            let of_all = "records of the machine's processes";
+            let of_all = "records of the source";
             writeln!(f, "  lost           {bad}{at_least}{lost} {of_all}{bad:#}, in {losses} losses")?;
         }
         if *gaps > 0 {

@@ -90,13 +90,13 @@ impl fmt::Display for Line<'_> {
             EventKind::Gap { count, lost, living } => {
                 write!(f, "{odd}gap: {count} events were not read in time")?;
                 if let Some(lost) = lost {
-                    write!(f, "; {lost} of the machine's processes were dropped")?;
+                    write!(f, "; {lost} of the source were dropped")?;
                 }
                 write!(f, "; {} processes live{odd:#}", living.len())
             }
             &EventKind::Lost { count, exact } => {
                 let lost = Loss { count, exact };
-                write!(f, "{bad}lost: {lost} of the machine's processes were dropped{bad:#}")
+                write!(f, "{bad}lost: {lost} of the source were dropped{bad:#}")
             }
             EventKind::Resync { found, exited } => {
                 write!(f, "{odd}right again: {found} processes found, {exited} found to have ended{odd:#}")

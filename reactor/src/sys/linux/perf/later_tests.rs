@@ -1,6 +1,7 @@
 //! Ends that come fast, and are told by a later drain: of real grandchildren, for own children are never left.
 
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use crate::source::Source;
 
 /// A shell that does `then` when it is told to, and has forked before, so that who it makes then is followed as any.
 fn shell(perf: &mut Perf, then: &str) -> Child {
-    let script = format!("read go; /bin/true; {then}");
+    let script = format!("exec 3<&0; read go; /bin/true; {then}");
     let child = Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).spawn().unwrap();
     perf.attach(child.id()).unwrap();
     child
@@ -129,4 +130,22 @@ fn k9_an_end_that_is_none_is_told_for_what_it_is() {
     assert_eq!(ends_of(&mut perf, [pid]), [Some(9 << 8)]);
     drop(shell.stdin.take());
     shell.wait().unwrap();
+}
+
+/// Who went out of sight was seen to live, so that its pidfd is its own, though no record tells its end and its parent is gone.
+#[test]
+fn k9_the_status_of_who_went_out_of_sight() {
+    let Some(mut perf) = open() else { return };
+    let (mut shell, pid) = grandchild(&mut perf, "sh -c 'read x; exit 9' <&3; read y");
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+    ends_of(&mut perf, [shell.id()]);
+    let mut out = Vec::new();
+    perf.lose_sight(pid, crate::sys::monotonic(), &mut out);
+    let pidfd = perf.members[&pid].witness.as_ref().unwrap().pidfd.as_fd().try_clone_to_owned().unwrap();
+    drop(shell.stdin.take());
+    crate::sys::poll([pidfd.as_fd(); 2], Some(PATIENCE)).unwrap();
+    // Nothing of what was written is read.
+    perf.rings.read(&mut Vec::new());
+    assert_eq!(ends_of(&mut perf, [pid]), [Some(9 << 8)]);
 }

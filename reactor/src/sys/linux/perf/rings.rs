@@ -13,6 +13,8 @@ pub(super) struct Rings {
     rings: Vec<(Ring, Twins)>,
     order: DoubleSnapshot<Record>,
     second: Vec<(u64, Record)>,
+    /// How far each is written, by the two looks: kept for its memory.
+    heads: [Vec<u64>; 2],
 }
 
 /// What a reading came to.
@@ -67,7 +69,7 @@ impl Rings {
                 Err(error) => return Err(OpenError::Event(error)),
             }
         }
-        Ok(Self { rings, order: DoubleSnapshot::new(), second: Vec::new() })
+        Ok(Self { rings, order: DoubleSnapshot::new(), second: Vec::new(), heads: [Vec::new(), Vec::new()] })
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Ring> {
@@ -87,10 +89,13 @@ impl Rings {
     /// Appends what was written and may be released: two looks at how far all rings are written, back to back, and then all
     /// is read up to there.
     pub(super) fn read(&mut self, out: &mut Vec<Record>) -> Read {
-        let first: Vec<u64> = self.rings.iter().map(|(ring, _)| ring.head()).collect();
-        let second: Vec<u64> = self.rings.iter().map(|(ring, _)| ring.head()).collect();
+        let Self { rings, order, second: later, heads } = self;
+        for heads in heads.iter_mut() {
+            heads.clear();
+            heads.extend(rings.iter().map(|(ring, _)| ring.head()));
+        }
+        let [first, second] = heads;
         let mut read = Read::default();
-        let Self { rings, order, second: later, .. } = self;
         for (index, (ring, twins)) in rings.iter_mut().enumerate() {
             let tail = ring.tail();
             let mut take = |bytes: &[u8], into: &mut Vec<(u64, Record)>| {

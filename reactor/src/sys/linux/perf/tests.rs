@@ -217,3 +217,39 @@ fn k7_a_birth_that_is_read_after_the_end_is_known_is_no_second_one() {
         "{told:?}"
     );
 }
+
+/// A pid had another owner, who had ended and whose end nobody has told of yet, when its pidfd was opened: what it is of is the next owner.
+/// That one's end is no end of the first with its status. It is made by somebody else.
+#[test]
+fn k9_k7_an_end_that_only_a_pidfd_told_may_be_the_next_owners() {
+    let Some(mut perf) = open() else { return };
+    let mut next = child(3);
+    let pid = next.id();
+    let mut out = Vec::new();
+    let what = What::Fork { process: pid, thread: pid, parent: u32::MAX, by: u32::MAX };
+    perf.take(&Record { time: crate::sys::monotonic(), event: 0, what }, false, &mut out);
+    assert!(perf.members[&pid].witness.is_some(), "it was opened");
+    // As the child of a first fork is.
+    perf.await_found(pid);
+    drop(next.stdin.take());
+    next.wait().unwrap();
+    assert_eq!(ends_of(&mut perf, [pid]), [None], "3 is the status of the next owner");
+    // The record of the first's end tells nothing more.
+    let what = What::Exit { process: pid, thread: pid };
+    perf.take(&Record { time: crate::sys::monotonic(), event: 0, what }, false, &mut out);
+    assert!(!perf.look_into_ends(&mut out) && perf.members.is_empty());
+}
+
+/// However often records are lost, those who are followed by nothing are each looked at once.
+#[test]
+fn k11_who_is_followed_blindly_is_so_once() {
+    let Some(mut perf) = open() else { return };
+    perf.budget = 0;
+    let mut child = child(0);
+    perf.attach(child.id()).unwrap();
+    (0..3).for_each(|_| perf.check_members());
+    assert_eq!(perf.blind.iter().collect::<Vec<_>>(), [&child.id()]);
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    assert_eq!(ends_of(&mut perf, [child.id()]), [None]);
+}
