@@ -53,6 +53,16 @@ impl Drivers {
         }
     }
 
+    /// Sees to it that turns are taken for one that waits here for news.
+    pub(crate) fn see_to_turns(&self, reactor: &Reactor) {
+        let runtime = Handle::try_current().ok();
+        let seat = runtime.as_ref().and_then(|runtime| self.seat(reactor, runtime.id()));
+        match runtime.zip(seat) {
+            Some((runtime, seat)) => seat.leave_to_a_task(reactor, &runtime),
+            None => self.guard.set_eager(true),
+        }
+    }
+
     /// There is a stream more.
     pub(crate) fn add_stream(&self) {
         self.streams.fetch_add(1, Ordering::AcqRel);

@@ -1,7 +1,7 @@
 //! [`TreeHandle`]: a tree, for those who want to do something about it and not to read what it does.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use proc_reactor::{Member, ProcId, SignalError, SourceError};
 use tokio::sync::{oneshot, watch};
@@ -34,8 +34,13 @@ impl TreeHandle {
 
     /// Who lives in it now, parents first. Takes in what is queued.
     pub fn living(&self) -> Vec<Member> {
-        while self.inner.reactor.turn() == proc_reactor::Turned::More {}
+        self.inner.reactor.catch_up();
         self.tree.living()
+    }
+
+    /// How long a process of it that lives has done so; by the system's account, with ticks of 10 ms, if its birth was not seen.
+    pub fn age(&self, id: ProcId) -> Option<Duration> {
+        self.tree.age(id)
     }
 
     /// Its events from now on; who lives at this point is not in them.

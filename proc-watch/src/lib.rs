@@ -31,7 +31,10 @@
 mod command;
 mod driver;
 mod error;
+mod exit_of;
 mod handle;
+mod leak;
+mod pipe;
 mod reaper;
 mod stop;
 mod stream;
@@ -40,7 +43,10 @@ mod watcher;
 
 pub use command::{Child, Spawn};
 pub use error::{AttachError, SpawnError};
+pub use exit_of::{ExitOf, ExitOfError, Exited};
 pub use handle::TreeHandle;
+pub use leak::{LeakGuard, LeakGuardError, Leaked, Leaks};
+pub use pipe::{PipeError, PipeHolder, PipeHolders, pipe_holders};
 #[cfg(feature = "sim")]
 pub use proc_reactor::source::sim;
 pub use proc_reactor::{

@@ -96,12 +96,17 @@ impl Events {
 
 /// The watcher, which counts its streams.
 #[derive(Debug)]
-struct Counted(Arc<Inner>);
+pub(crate) struct Counted(Arc<Inner>);
 
 impl Counted {
-    fn new(inner: Arc<Inner>) -> Self {
+    pub(crate) fn new(inner: Arc<Inner>) -> Self {
         inner.drivers.add_stream();
         Self(inner)
+    }
+
+    /// For who waits for news and takes no turns itself.
+    pub(crate) fn see_to_turns(&self) {
+        self.0.drivers.see_to_turns(&self.0.reactor);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::driver::Drivers;
 use crate::error::{AttachError, SpawnError};
 use crate::handle::TreeHandle;
 use crate::reaper::Reaper;
-use crate::stream::Events;
+use crate::stream::{Counted, Events};
 
 /// Watches trees of processes through one source of the system.
 ///
@@ -204,6 +204,15 @@ impl Watcher {
     pub fn attach(&self, pid: u32) -> Result<Events, AttachError> {
         let reader = self.inner.reactor.attach(pid, self.inner.tree)?;
         Ok(self.inner.events(reader))
+    }
+
+    pub(crate) fn reactor(&self) -> &Reactor {
+        &self.inner.reactor
+    }
+
+    /// One more who waits for news.
+    pub(crate) fn count(&self) -> Counted {
+        Counted::new(Arc::clone(&self.inner))
     }
 
     /// Sends a signal to this process and to no other, whoever has its pid by now: [`Reactor::signal`].

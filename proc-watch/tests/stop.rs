@@ -38,6 +38,14 @@ async fn start(watcher: &Watcher, script: &str) -> (Child, Events) {
     (child, events)
 }
 
+async fn until_living(child: &Child, count: usize) {
+    let begun = Instant::now();
+    while child.handle().living().len() < count {
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
 async fn stopped(child: &Child, plan: StopPlan) -> StopReport {
     tokio::time::timeout(PATIENCE, child.stop(plan)).await.expect("stopped in time").unwrap()
 }
@@ -81,6 +89,7 @@ async fn who_left_the_group_and_who_is_left_behind() {
         let script =
             "(setsid sh -c 'sleep 100 & wait' &) ; sh -c 'trap \"\" TERM; echo ready; exec sleep 100' & wait";
         let (mut child, _events) = start(&watcher, script).await;
+        until_living(&child, 4).await;
         let plan = StopPlan::empty()
             .leader(15, PATIENCE)
             .tree(15, Duration::from_millis(300))
@@ -119,11 +128,7 @@ async fn two_thousand() {
         let script = "for i in 1 2 3 4 5 6 7 8 9 10; do
                 (for j in $(seq 200); do sleep 100 & done; wait) & done; echo ready; wait";
         let (mut child, _events) = start(&watcher, script).await;
-        let begun = Instant::now();
-        while child.handle().living().len() < 2_011 {
-            assert!(begun.elapsed() < PATIENCE);
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        until_living(&child, 2_011).await;
         let before = child.handle().living().len();
         let report = stopped(&child, StopPlan::kill()).await;
         println!(

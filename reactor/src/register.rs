@@ -3,6 +3,8 @@
 //! `EV_ADD` of a process without a note is done in steps, for it may take system calls: [`begin`] makes the note, the source is
 //! asked, and [`bind`] gives the note its process or takes it back. Meanwhile the note is `Attaching`.
 
+use std::io;
+
 use crate::ProcId;
 use crate::error::ChangeError;
 use crate::flags::{
@@ -177,9 +179,12 @@ impl Request {
             Begun::Deleted => return Ok((Added { note: None, made: false }, news)),
             Begun::Attaching(key) => key,
         };
-        let denied = |error| {
+        let denied = |error: io::Error| {
             Self::give_up(queue, key);
-            ChangeError::Denied { ident: u64::from(pid), error }
+            let ident = u64::from(pid);
+            // It has been reaped, and the record of its end is on its way.
+            let gone = error.raw_os_error() == Some(libc::ESRCH);
+            if gone { ChangeError::NoSuchProcess { ident } } else { ChangeError::Denied { ident, error } }
         };
         source.attach(pid).map_err(denied)?;
         // The table has it until the record of its end comes, which may be late: to be watched it is too late already.

@@ -2,10 +2,11 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
 use proc_reactor::{ProcFd, ProcId, signal_name};
+
+use crate::pipe::words;
 
 /// A process that still lives, and what the system says of it.
 #[derive(Clone, Debug)]
@@ -100,16 +101,6 @@ fn read(id: ProcId, file: &str) -> Vec<u8> {
     std::fs::read(format!("/proc/{}/{file}", id.pid())).unwrap_or_default()
 }
 
-fn words(mut text: Vec<u8>) -> Vec<OsString> {
-    if text.last() == Some(&0) {
-        text.pop();
-    }
-    if text.is_empty() {
-        return Vec::new();
-    }
-    text.split(|byte| *byte == 0).map(|word| OsString::from_vec(word.to_vec())).collect()
-}
-
 fn state_of(letter: char) -> State {
     match letter {
         'R' => State::Running,
@@ -160,11 +151,5 @@ mod tests {
         assert!(!set.contains(0) && !set.contains(65) && !set.contains(-1));
         assert_eq!(set.iter().collect::<Vec<_>>(), [1, 2, 15]);
         assert_eq!(set.to_string(), "SIGHUP SIGINT SIGTERM");
-    }
-
-    #[test]
-    fn words_of_a_command_line() {
-        assert_eq!(words(b"sh\0-c\0\0".to_vec()), ["sh", "-c", ""]);
-        assert!(words(Vec::new()).is_empty());
     }
 }

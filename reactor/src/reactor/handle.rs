@@ -250,6 +250,11 @@ impl Reactor {
         self.shared.turn()
     }
 
+    /// Takes in all that is queued now, also where another thread is at it. Blocks for as long as that takes.
+    pub fn catch_up(&self) {
+        self.shared.pump();
+    }
+
     /// Starts a child, and follows it and all its descendants from its first instruction on.
     ///
     /// `start` makes one child and returns its pid, with whatever else is to be returned. Where the source sees only what a
