@@ -61,7 +61,7 @@ impl TreeHandle {
             Ok(reaper) => reaper,
             Err(error) => return Stop::failed(error),
         };
-        let mut stopping = Stopping::new(self.tree.clone(), plan, Instant::now(), KEEP);
+        let mut stopping = self.stopping(plan, KEEP);
         let (tell, report) = oneshot::channel();
         let nothing = Progress::default();
         let (news, progress) = watch::channel(nothing);
@@ -100,9 +100,13 @@ impl TreeHandle {
         Emptiness::of(&self.tree)
     }
 
+    fn stopping(&self, plan: StopPlan, keep: usize) -> Stopping {
+        Stopping::new(self.tree.clone(), plan, Instant::now(), keep, Arc::clone(&self.inner.reserve))
+    }
+
     /// Kills everybody in it, at once as far as one pass goes, and for good by the thread that stops; and reaps the child.
     pub(crate) fn kill(&self, mut child: Option<tokio::process::Child>) {
-        let mut stopping = Box::new(Stopping::new(self.tree.clone(), StopPlan::kill(), Instant::now(), 0));
+        let mut stopping = Box::new(self.stopping(StopPlan::kill(), 0));
         let over = stopping.step() == crate::stop::engine::Step::Over;
         if over && child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None))) {
             return;

@@ -36,6 +36,7 @@ mod handle;
 mod leak;
 mod pipe;
 mod reaper;
+mod reserve;
 mod stop;
 mod stream;
 mod tree;

@@ -13,6 +13,7 @@ use crate::driver::Drivers;
 use crate::error::{AttachError, SpawnError};
 use crate::handle::TreeHandle;
 use crate::reaper::Reaper;
+use crate::reserve::Reserve;
 use crate::stream::{Counted, Events};
 
 /// Watches trees of processes through one source of the system.
@@ -32,6 +33,7 @@ pub(crate) struct Inner {
     tree: TreeOptions,
     /// Started with the first tree that is to be stopped.
     reaper: Mutex<Option<Arc<Reaper>>>,
+    pub(crate) reserve: Arc<Reserve>,
 }
 
 impl Inner {
@@ -40,7 +42,9 @@ impl Inner {
         if let Some(reaper) = &*reaper {
             return Ok(Arc::clone(reaper));
         }
-        Ok(Arc::clone(reaper.insert(Arc::new(Reaper::start(&self.reactor)?))))
+        let started = Reaper::start(&self.reactor)
+            .or_else(|error| if self.reserve.spend() { Reaper::start(&self.reactor) } else { Err(error) })?;
+        Ok(Arc::clone(reaper.insert(Arc::new(started))))
     }
 
     /// Counted first: the last stream that goes ends the tasks.
@@ -167,7 +171,9 @@ impl Watcher {
 
     fn over(reactor: Reactor, tree: TreeOptions) -> Result<Self, WatcherError> {
         let drivers = Drivers::new(&reactor, tree.metadata).map_err(WatcherError::Guard)?;
-        Ok(Self { inner: Arc::new(Inner { reactor, drivers, tree, reaper: Mutex::default() }) })
+        let reserve = Arc::new(Reserve::default());
+        reserve.fill();
+        Ok(Self { inner: Arc::new(Inner { reactor, drivers, tree, reaper: Mutex::default(), reserve }) })
     }
 
     /// Starts a command and watches it and all its descendants, from its first instruction on.

@@ -13,6 +13,7 @@ use proc_reactor::{
 };
 use tokio::sync::{oneshot, watch};
 
+use crate::reserve::Reserve;
 use crate::stop::plan::{Rung, StopPlan, Whom};
 use crate::stop::progress::Progress;
 use crate::stop::report::{Emptiness, Refused, StopReport, Stopped};
@@ -47,6 +48,7 @@ pub(crate) struct Stopping {
     /// Descriptors that were attested, kept for further rungs, as many as are permitted.
     kept: HashMap<ProcId, ProcFd>,
     keep: usize,
+    reserve: Arc<Reserve>,
     reported: Option<Instant>,
     progress: Option<watch::Sender<Progress>>,
     done: Option<oneshot::Sender<StopReport>>,
@@ -63,7 +65,13 @@ pub(crate) enum Step {
 
 impl Stopping {
     /// `keep`: how many descriptors it may keep open.
-    pub(crate) fn new(handle: TreeHandle, plan: StopPlan, begun: Instant, keep: usize) -> Self {
+    pub(crate) fn new(
+        handle: TreeHandle,
+        plan: StopPlan,
+        begun: Instant,
+        keep: usize,
+        reserve: Arc<Reserve>,
+    ) -> Self {
         let (reader, living) = handle.reader();
         let mut stopping = Self {
             handle,
@@ -79,6 +87,7 @@ impl Stopping {
             due: VecDeque::new(),
             kept: HashMap::new(),
             keep,
+            reserve,
             reported: None,
             progress: None,
             done: None,
@@ -263,7 +272,7 @@ impl Stopping {
                 // With fewer at once, and none of those that are only kept for later.
                 self.kept.clear();
                 self.keep = 0;
-                if chunk == 1 {
+                if chunk == 1 && !self.reserve.spend() {
                     again.append(&mut self.due);
                     break;
                 }
@@ -271,6 +280,7 @@ impl Stopping {
                 self.due.append(&mut again);
             }
         }
+        self.reserve.fill();
         self.due = again;
         !self.due.is_empty()
     }
@@ -326,10 +336,12 @@ impl Stopping {
     fn survivors(&self, most: usize) -> Vec<Survivor> {
         let lives = |process: &&Stopped| process.status.is_none();
         let ids: Vec<_> = self.processes.iter().filter(lives).map(|process| process.id).take(most).collect();
-        let attested = self.handle.reactor().pidfds(&ids).unwrap_or_default();
-        let mut attested = attested.into_iter();
+        let reactor = self.handle.reactor();
         let look = |id: ProcId| {
-            let process = attested.next().and_then(Result::ok);
+            // One by one, so that few descriptors do.
+            let process = reactor.pidfds(&[id]).map_err(SignalError::Source);
+            let process =
+                process.and_then(|mut processes| processes.pop().expect("one result for one process"));
             Survivor::look(process.as_ref(), id, self.handle.age(id))
         };
         ids.into_iter().map(look).collect()

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::time::Duration;
 
-use proc_reactor::{ProcFd, ProcId, signal_name};
+use proc_reactor::{ProcFd, ProcId, SignalError, signal_name};
 
 use crate::pipe::words;
 
@@ -77,12 +77,16 @@ impl fmt::Display for Signals {
 
 impl Survivor {
     /// As far as it can be read of this process and no other: the descriptor is its own, and it must have lived until all was read.
-    pub(crate) fn look(process: Option<&ProcFd>, id: ProcId, age: Option<Duration>) -> Self {
+    pub(crate) fn look(process: Result<&ProcFd, &SignalError>, id: ProcId, age: Option<Duration>) -> Self {
         let nothing = || {
             let (ignores, blocks) = (Signals::default(), Signals::default());
             Self { id, age, argv: Vec::new(), state: None, ignores, blocks }
         };
-        let Some(process) = process else { return nothing() };
+        let process = match process {
+            Ok(process) => process,
+            Err(SignalError::Gone { .. }) => return Self { state: Some(State::Ending), ..nothing() },
+            Err(_) => return nothing(),
+        };
         let (status, argv) = (read(id, "status"), read(id, "cmdline"));
         if process.has_ended().unwrap_or(true) {
             return Self { state: Some(State::Ending), ..nothing() };

@@ -31,7 +31,7 @@ pub(crate) trait Witness {
     fn open(&mut self, id: ProcId) -> Result<Option<Self::Descriptor>, SignalError>;
 
     /// Whether who has its pid now has run.
-    fn has_run(&mut self, id: ProcId) -> bool;
+    fn has_run(&mut self, id: ProcId) -> Result<bool, SignalError>;
 
     /// Lets them run who have not. False if they have had time enough.
     fn pause(&mut self) -> bool;
@@ -40,14 +40,14 @@ pub(crate) trait Witness {
     fn drain(&mut self) -> Drained;
 
     /// Whether who has its pid now started when it did, as far as the system tells.
-    fn starts_alike(&mut self, id: ProcId) -> bool;
+    fn starts_alike(&mut self, id: ProcId) -> Result<bool, SignalError>;
 
     /// Whether the process of the descriptor lives.
     fn is_alive(&mut self, descriptor: &Self::Descriptor) -> Result<bool, SignalError>;
 
     /// The steps after the draining.
     fn is_alive_still(&mut self, id: ProcId, descriptor: &Self::Descriptor) -> Result<bool, SignalError> {
-        Ok(self.starts_alike(id) && self.lives(id) && self.is_alive(descriptor)?)
+        Ok(self.starts_alike(id)? && self.lives(id) && self.is_alive(descriptor)?)
     }
 }
 
@@ -72,7 +72,13 @@ pub(crate) fn attest<W: Witness>(ids: &[ProcId], witness: &mut W) -> Vec<Result<
     let mut results: Vec<_> = ids.iter().map(open).collect();
     let mut idle: Vec<usize> = (0..ids.len()).filter(|&at| results[at].is_ok()).collect();
     loop {
-        idle.retain(|&at| !witness.has_run(ids[at]));
+        idle.retain(|&at| match witness.has_run(ids[at]) {
+            Ok(run) => !run,
+            Err(error) => {
+                results[at] = Err(error);
+                false
+            }
+        });
         if idle.is_empty() || !witness.pause() {
             break;
         }
@@ -181,8 +187,8 @@ impl Witness for Known<'_> {
         }
     }
 
-    fn has_run(&mut self, id: ProcId) -> bool {
-        sys::has_run(id.pid())
+    fn has_run(&mut self, id: ProcId) -> Result<bool, SignalError> {
+        sys::has_run(id.pid()).map_err(SignalError::Descriptors)
     }
 
     fn pause(&mut self) -> bool {
@@ -204,10 +210,20 @@ impl Witness for Known<'_> {
     }
 
     /// What the table was not told, because it was lost or is not for this source to see, the start may give away.
-    fn starts_alike(&mut self, id: ProcId) -> bool {
-        let Some(living) = self.turn.source.look(id.pid()).ok().flatten() else { return false };
+    fn starts_alike(&mut self, id: ProcId) -> Result<bool, SignalError> {
+        let living = match self.turn.source.look(id.pid()) {
+            Ok(living) => living,
+            // That is no news of the process.
+            Err(error)
+                if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)) =>
+            {
+                return Err(SignalError::Descriptors(error));
+            }
+            Err(_) => None,
+        };
         let state = self.shared.state.lock();
-        state.table.find(id).is_some_and(|slot| same_start(state.table.get(slot), living.start))
+        let known = state.table.find(id).map(|slot| state.table.get(slot));
+        Ok(known.zip(living).is_some_and(|(process, living)| same_start(process, living.start)))
     }
 
     fn is_alive(&mut self, process: &ProcFd) -> Result<bool, SignalError> {

@@ -161,10 +161,10 @@ impl Witness for World<'_> {
         Ok(self.holder())
     }
 
-    fn has_run(&mut self, _: ProcId) -> bool {
+    fn has_run(&mut self, _: ProcId) -> Result<bool, SignalError> {
         self.meanwhile();
-        self.fault == Fault::DoesNotAskWhetherItHasRun
-            || self.holder().is_none_or(|life| self.has(Step::Run(life)))
+        let has_run = self.holder().is_none_or(|life| self.has(Step::Run(life)));
+        Ok(self.fault == Fault::DoesNotAskWhetherItHasRun || has_run)
     }
 
     fn pause(&mut self) -> bool {
@@ -181,8 +181,8 @@ impl Witness for World<'_> {
     }
 
     /// That only helps where starts lie apart.
-    fn starts_alike(&mut self, _: ProcId) -> bool {
-        true
+    fn starts_alike(&mut self, _: ProcId) -> Result<bool, SignalError> {
+        Ok(true)
     }
 
     fn is_alive(&mut self, descriptor: &Life) -> Result<bool, SignalError> {

@@ -1,7 +1,7 @@
 //! For systems without a backend: compiles anywhere, and says that there is none.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::time::Instant;
 
@@ -37,8 +37,14 @@ impl From<Pidfd> for OwnedFd {
     }
 }
 
-pub(crate) fn has_run(_pid: u32) -> bool {
-    true
+impl AsFd for Pidfd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match *self {}
+    }
+}
+
+pub(crate) fn has_run(_pid: u32) -> io::Result<bool> {
+    Ok(true)
 }
 
 pub(crate) fn thread_id() -> u32 {

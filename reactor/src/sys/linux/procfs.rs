@@ -250,14 +250,25 @@ impl Stat {
 
 /// Whether the process has been given a processor since it was made, and with that whether its maker has sent the record of
 /// its birth, which comes before it is woken. True where the kernel does not say.
-pub(crate) fn has_run(pid: u32) -> bool {
+///
+/// # Errors
+/// No descriptors are left to ask by.
+pub(crate) fn has_run(pid: u32) -> io::Result<bool> {
     // Its third number: how often it was given one.
-    let times = |process: &str| -> Option<u64> {
-        let text = fs::read_to_string(format!("/proc/{process}/schedstat")).ok()?;
-        text.split_ascii_whitespace().nth(2)?.parse().ok()
+    let times = |process: &str| -> io::Result<Option<u64>> {
+        match fs::read_to_string(format!("/proc/{process}/schedstat")) {
+            Ok(text) => Ok(text.split_ascii_whitespace().nth(2).and_then(|times| times.parse().ok())),
+            Err(error) if is_shortage(&error) => Err(error),
+            Err(_) => Ok(None),
+        }
     };
     // A kernel that does not count shows 0, also of us.
-    times(&pid.to_string()) != Some(0) || times("self").is_none_or(|times| times == 0)
+    Ok(times(&pid.to_string())? != Some(0) || times("self")?.is_none_or(|times| times == 0))
+}
+
+/// Whether it says of this program that it has run out of something, and nothing of what was asked for.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
 }
 
 /// Reads what `pid` runs. Its state comes last and tells whether the rest can be of an exec whose record is not queued
