@@ -206,8 +206,9 @@ fn processes_in_namespaces_below() {
         let script = "sleep 100 & (setsid sleep 100 &); echo ready; wait";
         let words: Vec<&str> = unshare.into_iter().chain(["sh", "-c", script]).collect();
         let mut child = start(&watcher, &words);
-        let report =
-            runtime.block_on(async { tokio::time::timeout(PATIENCE, child.stop(StopPlan::default())).await });
+        let report = runtime.block_on(async {
+            tokio::time::timeout(PATIENCE, child.stop(StopPlan::terminate(Duration::from_millis(200)))).await
+        });
         let report = report.expect("in time").unwrap();
         assert!(matches!(report.empty, Emptiness::Proven), "{}: {report}", watcher.source_name());
         assert!(report.processes.len() >= 4, "{report}");

@@ -179,6 +179,17 @@ pub trait Source: Send + fmt::Debug {
         None
     }
 
+    /// When the process that has this pid started, as [`look`](Self::look) says it; for sources that can say that alone for less.
+    fn start(&mut self, pid: u32) -> io::Result<Option<u64>> {
+        Ok(self.look(pid)?.map(|living| living.start))
+    }
+
+    /// Whether the record of an end is always queued before it can be seen otherwise that the process has ended. A pid whose owner has
+    /// ended unseen is then never taken for that one's.
+    fn tells_ends_early(&self) -> bool {
+        false
+    }
+
     /// Whether nothing is left of a process, no zombie either: the record of its end is queued then, or on its way.
     fn is_gone(&mut self, pid: u32) -> bool {
         matches!(self.look(pid), Ok(None))

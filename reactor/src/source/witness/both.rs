@@ -213,6 +213,14 @@ impl<A: Source, B: Source> Source for Witnesses<A, B> {
         self.second.as_ref().and_then(Source::recall)
     }
 
+    fn start(&mut self, pid: u32) -> io::Result<Option<u64>> {
+        self.first.start(pid)
+    }
+
+    fn tells_ends_early(&self) -> bool {
+        self.first.tells_ends_early()
+    }
+
     fn is_gone(&mut self, pid: u32) -> bool {
         self.first.is_gone(pid)
     }

@@ -352,6 +352,10 @@ impl Source for CnProc {
         vec![("sockets", self.sockets.len().to_string()), ("receive_buffer", granted)]
     }
 
+    fn start(&mut self, pid: u32) -> io::Result<Option<u64>> {
+        procfs::start(pid)
+    }
+
     fn is_gone(&mut self, pid: u32) -> bool {
         !syscall::exists(pid)
     }

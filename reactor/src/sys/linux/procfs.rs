@@ -103,6 +103,21 @@ fn look_once(pid: u32) -> io::Result<Option<Living>> {
     Ok(Some(Living { pid, parent: stat.parent, start: stat.start_monotonic(), threads, status }))
 }
 
+/// When the process that has this pid started, on the monotonic clock; 0 if it is hidden.
+pub(super) fn start(pid: u32) -> io::Result<Option<u64>> {
+    let mut text = [0; 1024];
+    let file = fs::File::open(format!("/proc/{pid}/stat"));
+    // Written in one go, and shorter than this.
+    match file.and_then(|mut file| read_some(&mut file, &mut text)) {
+        Ok(length) => match Stat::parse(&text[..length]) {
+            Some(stat) => Ok(Some(stat.start_monotonic())),
+            None => Ok(look(pid)?.map(|living| living.start)),
+        },
+        Err(error) if is_shortage(&error) => Err(error),
+        Err(_) => Ok(look(pid)?.map(|living| living.start)),
+    }
+}
+
 /// The wait status of a zombie, by one reading: for when it is known already that it is one. `None` where it is hidden, or
 /// there is no such process.
 pub(super) fn zombie_status(pid: u32) -> Option<i32> {

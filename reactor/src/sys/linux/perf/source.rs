@@ -481,6 +481,14 @@ impl Source for Perf {
         Some(Waker::from(Arc::clone(&self.bell)))
     }
 
+    fn start(&mut self, pid: u32) -> io::Result<Option<u64>> {
+        procfs::start(pid)
+    }
+
+    fn tells_ends_early(&self) -> bool {
+        true
+    }
+
     fn is_gone(&mut self, pid: u32) -> bool {
         !syscall::exists(pid)
     }
