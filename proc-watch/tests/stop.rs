@@ -327,3 +327,34 @@ async fn the_report_says_what_became_of_everybody() {
         child.wait().await.unwrap();
     }
 }
+
+/// Row 18: each public future of stopping, given up at each await that it has, loses nothing.
+#[tokio::test]
+async fn cancel_safe_at_each_await() {
+    for watcher in watchers() {
+        let script = "trap '' TERM; echo ready; exec sleep 100";
+        let (mut child, _events) = start(&watcher, script).await;
+        let handle = child.handle();
+        let mut drops = 0;
+        // Polled once and dropped, while nothing happens and while somebody is being stopped.
+        let mut give_up = async |stop: &mut proc_watch::Stop| {
+            tokio::select! { biased; _ = handle.empty() => panic!("it lives"), () = tokio::task::yield_now() => drops += 1 }
+            tokio::select! { biased; _ = stop.progress() => {}, () = tokio::task::yield_now() => drops += 1 }
+            tokio::select! { biased; _ = &mut *stop => return true, () = tokio::task::yield_now() => drops += 1 }
+            false
+        };
+        let plan =
+            StopPlan::empty().tree(15, Duration::from_millis(100)).progress_every(Duration::from_millis(1));
+        let mut stop = child.stop(plan);
+        let begun = Instant::now();
+        while !give_up(&mut stop).await {
+            assert!(begun.elapsed() < PATIENCE);
+        }
+        println!("{}: dropped at an await {drops} times", watcher.source_name());
+        assert!(drops > 3);
+        // The one that goes on is whole.
+        assert_gone(&stopped(&child, StopPlan::kill()).await, &watcher);
+        assert!(matches!(handle.empty().await, Emptiness::Proven));
+        child.wait().await.unwrap();
+    }
+}

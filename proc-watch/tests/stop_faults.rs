@@ -215,3 +215,26 @@ fn processes_in_namespaces_below() {
         runtime.block_on(child.wait()).unwrap();
     }
 }
+
+/// Nobody can say any more who lives, and that is said.
+#[cfg(feature = "sim")]
+#[test]
+fn the_source_fails() {
+    let (source, script) = proc_watch::sim::scripted().unwrap();
+    let living = proc_watch::sim::Living { pid: 100, parent: 1, start: 0, threads: vec![100], status: None };
+    script.list(living);
+    let watcher = Watcher::builder().build_scripted(source).unwrap();
+    let runtime = runtime();
+    let report = runtime.block_on(async {
+        let events = watcher.attach(100).unwrap();
+        script.fork(100, 101);
+        let stop = events.stop(StopPlan::empty().tree(15, PATIENCE));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        script.fail("for this test");
+        tokio::time::timeout(PATIENCE, stop).await.expect("in time").unwrap()
+    });
+    assert!(matches!(report.empty, Emptiness::Unknown(_)), "{report}");
+    assert_eq!(report.processes.len(), 2, "{report}");
+    // These are no processes of the system: nobody was signalled.
+    assert!(report.processes.iter().all(|process| process.refused == Some(Refused::Unsupported)), "{report}");
+}

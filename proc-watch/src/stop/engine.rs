@@ -286,9 +286,10 @@ impl Stopping {
     }
 
     fn resume(&self, process: &ProcFd, rung: Rung) {
-        const SIGCONT: i32 = 18;
-        const NEEDS_NONE: [i32; 4] = [0, 9, 18, 19];
-        if self.plan.resume && !NEEDS_NONE.contains(&rung.signal) {
+        const SIGKILL: i32 = 9;
+        const SIGCONT: i32 = if cfg!(target_os = "linux") { 18 } else { 19 };
+        const SIGSTOP: i32 = if cfg!(target_os = "linux") { 19 } else { 17 };
+        if self.plan.resume && ![0, SIGKILL, SIGCONT, SIGSTOP].contains(&rung.signal) {
             // Who may be sent one may be sent the other, but for what changed in between.
             let _ = process.signal(SIGCONT);
         }

@@ -5,7 +5,8 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-use super::{Capabilities, Drained, Living, Loss, Reading, Source};
+pub use super::Living;
+use super::{Capabilities, Drained, Loss, Reading, Source};
 use crate::error::SourceError;
 use crate::event::{Change, Stamped};
 use crate::process::metadata::{Metadata, Missing};
