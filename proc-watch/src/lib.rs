@@ -18,6 +18,12 @@
 //! then: a process that called `setsid` or forked twice is in it like any other. What the kernel lost is in it
 //! too, with its number ([`EventKind::Lost`]), and then what was found out about it.
 //!
+//! # Stopping
+//!
+//! [`Child::stop`] and [`TreeHandle::stop`] stop a whole tree by a [`StopPlan`], go after whoever is born meanwhile, and tell in a [`StopReport`]
+//! whether anybody can be left. [`Child::kill_tree_on_drop`] does it with the handle. For less there are [`Watcher::exit_of`],
+//! [`TreeHandle::empty`], [`Child::capture`], [`pipe_holders`], and [`LeakGuard`] for tests.
+//!
 //! # Which runtimes
 //!
 //! Streams work in any tokio runtime with I/O enabled (`enable_io` or `enable_all`), `current_thread` or
@@ -28,6 +34,7 @@
 //! also keeps the kernel's buffer from overflowing while a runtime is stalled. [`Watcher::spawn`] needs a runtime, as
 //! [`tokio::process`] does.
 
+mod capture;
 mod command;
 mod driver;
 mod error;
@@ -42,6 +49,7 @@ mod stream;
 mod tree;
 mod watcher;
 
+pub use capture::{Captured, Output};
 pub use command::{Child, Spawn};
 pub use error::{AttachError, SpawnError};
 pub use exit_of::{ExitOf, ExitOfError, Exited};

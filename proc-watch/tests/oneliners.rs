@@ -195,6 +195,42 @@ fn what_is_no_pipe_has_no_holders() {
     assert!(matches!(pipe_holders(&file), Err(PipeError::NotAPipe { .. })));
 }
 
+async fn captured(watcher: &Watcher, script: &str, limit: usize) -> proc_watch::Captured {
+    let mut command = proc_watch::Command::new("sh");
+    command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let (mut child, _events) = watcher.spawn(command).unwrap();
+    in_time(child.capture(limit)).await.unwrap()
+}
+
+/// Row 10: the end of the child is not that of its output.
+#[tokio::test]
+async fn a_captured_child_ends_though_its_output_does_not() {
+    for watcher in watchers() {
+        // A fork of the shell has its standard error until it runs sleep.
+        let script = "sleep 100 2>/dev/null & until [ \"$(cat /proc/$!/comm)\" = sleep ]; do :; done;
+            echo $!; echo oops >&2; exit 3";
+        let captured = captured(&watcher, script, 1 << 20).await;
+        assert_eq!(captured.status.code(), Some(3));
+        assert!(captured.stdout.held && !captured.stderr.held, "{captured:?}");
+        assert_eq!(captured.stderr.bytes, b"oops\n");
+        let pid = String::from_utf8(captured.stdout.bytes).unwrap();
+        assert!(Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success());
+    }
+}
+
+/// More than a pipe holds, and more than is wanted.
+#[tokio::test]
+async fn what_is_captured_is_all_up_to_the_limit() {
+    for watcher in watchers() {
+        let script = "head -c 3000000 /dev/zero; head -c 70000 /dev/zero >&2; cat; printf end";
+        let captured = captured(&watcher, script, 1_000_000).await;
+        let (out, err) = (captured.stdout, captured.stderr);
+        assert_eq!((out.bytes.len(), out.dropped, out.held), (1_000_000, 2_000_003, false));
+        assert_eq!((err.bytes.len(), err.dropped, err.held), (70_000, 0, false));
+        assert!(captured.status.success());
+    }
+}
+
 /// In programs of their own, since others of these tests have children at the same time.
 fn alone(name: &str) -> std::process::Output {
     let me = std::env::current_exe().unwrap();
