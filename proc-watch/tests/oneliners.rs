@@ -1,23 +1,16 @@
 //! `exit_of`, `pipe_holders` and `LeakGuard`, on real processes.
 
+mod each_source;
+
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use proc_watch::{ExitStatus, LeakGuard, PipeError, SourceName, Watcher, pipe_holders};
+use proc_watch::{ExitStatus, LeakGuard, PipeError, Watcher, pipe_holders};
+
+use each_source::watchers;
 
 /// A limit for what is sure to happen soon.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-fn watchers() -> Vec<Watcher> {
-    let open = |source| match Watcher::builder().source(source).build() {
-        Ok(watcher) => Some(watcher),
-        Err(error) => {
-            println!("SKIPPED: {source}: {error}");
-            None
-        }
-    };
-    SourceName::ALL.iter().copied().filter_map(open).collect()
-}
 
 fn shell(script: &str) -> std::process::Child {
     Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()

@@ -1,31 +1,18 @@
 //! Stopping real trees, over each source that works here.
 
+mod each_source;
+
 use std::time::{Duration, Instant};
 
-use proc_watch::{
-    Builder, Child, Command, Emptiness, Events, ExitStatus, SourceName, StopPlan, StopReport, Watcher,
-};
+use proc_watch::{Child, Command, Emptiness, Events, ExitStatus, StopPlan, StopReport, Watcher};
 use tokio::io::{AsyncBufReadExt, BufReader};
+
+use each_source::{watchers, watchers_with};
 
 /// A limit for what is sure to happen soon.
 const PATIENCE: Duration = Duration::from_secs(60);
 const SIGTERM: u8 = 15;
 const SIGKILL: u8 = 9;
-
-fn watchers() -> Vec<Watcher> {
-    watchers_with(|builder| builder)
-}
-
-fn watchers_with(with: impl Fn(Builder) -> Builder) -> Vec<Watcher> {
-    let open = |source| match with(Watcher::builder().source(source)).build() {
-        Ok(watcher) => Some(watcher),
-        Err(error) => {
-            println!("SKIPPED: {source}: {error}");
-            None
-        }
-    };
-    SourceName::ALL.iter().copied().filter_map(open).collect()
-}
 
 /// A shell script, which says `ready` when it is.
 async fn start(watcher: &Watcher, script: &str) -> (Child, Events) {

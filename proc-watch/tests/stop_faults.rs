@@ -1,26 +1,19 @@
 //! Stopping where something is wrong: no descriptors, a stalled runtime, programs that may not be signalled, other namespaces.
 
+mod each_source;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
-use proc_watch::{Child, Command, Emptiness, Refused, SourceName, StopPlan, Watcher};
+use proc_watch::{Child, Command, Emptiness, Refused, StopPlan, Watcher};
+
+use each_source::watchers;
 
 /// A limit for what is sure to happen soon.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-fn watchers() -> Vec<Watcher> {
-    let open = |source| match Watcher::builder().source(source).build() {
-        Ok(watcher) => Some(watcher),
-        Err(error) => {
-            println!("SKIPPED: {source}: {error}");
-            None
-        }
-    };
-    SourceName::ALL.iter().copied().filter_map(open).collect()
-}
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
