@@ -1,12 +1,14 @@
 //! What can be spawned, and the child that comes of it.
 
 use std::ffi::OsString;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::process::{ExitStatus, Output};
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use proc_reactor::{ProcId, Reactor, Reader, TreeOptions};
+use proc_reactor::{ProcId, Reactor, Reader, TreeOptions, Usage};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
 
 use crate::error::SpawnError;
@@ -178,6 +180,31 @@ impl Child {
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         drop(self.stdin.take());
         self.inner().wait().await
+    }
+
+    /// The same, and what it has used: processor time and peak memory, with those of its children that it has waited for.
+    ///
+    /// The usage is `None` where the child had ended before this was called, or in the moment between the looking and the reaping, or where there are
+    /// no pidfds. Takes a turn when it is called.
+    ///
+    /// # Errors
+    /// Somebody else has reaped it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel-safe, but for the closing of standard input.
+    pub async fn wait_with_usage(&mut self) -> io::Result<(ExitStatus, Option<Usage>)> {
+        drop(self.stdin.take());
+        let process = self.handle.descriptor();
+        let mut usage = None;
+        let mut wait = pin!(self.inner().wait());
+        let status = poll_fn(|cx| {
+            // To wait is to reap: what it has used is asked for before.
+            usage = process.as_ref().and_then(|process| process.usage().ok().flatten());
+            wait.as_mut().poll(cx)
+        })
+        .await?;
+        Ok((status, usage))
     }
 
     /// Its status if it has ended, and reaps it.

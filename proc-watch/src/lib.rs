@@ -61,7 +61,7 @@ pub use proc_reactor::source::sim;
 pub use proc_reactor::{
     Capabilities, Disagreement, Doubts, Event, EventKind, ExitStatus, Field, Loss, Member, Metadata, Missing,
     OpenError, OpenOptions, ParseProcIdError, Probe, ProcId, SignalError, SourceError, SourceName, Stats,
-    Time, Told, Usable, WitnessReport, probe, probe_all, signal_name,
+    Time, Told, Usable, Usage, WitnessReport, probe, probe_all, signal_name,
 };
 pub use stop::{
     Emptiness, Progress, Refused, Rung, Signals, State, Stop, StopError, StopPlan, StopReport, Stopped,

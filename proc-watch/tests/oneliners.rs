@@ -224,6 +224,24 @@ async fn what_is_captured_is_all_up_to_the_limit() {
     }
 }
 
+/// As `time` has it.
+#[tokio::test]
+async fn what_a_child_has_used() {
+    for watcher in watchers() {
+        // 40 MB, and some time of a child that was waited for.
+        let script = "read x; x=$(head -c 40000000 /dev/zero | tr '\\0' x); (i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done); exit 3";
+        let mut command = proc_watch::Command::new("sh");
+        command.args(["-c", script]).stdin(Stdio::piped());
+        let (mut child, _events) = watcher.spawn(command).unwrap();
+        let (status, usage) = in_time(child.wait_with_usage()).await.unwrap();
+        assert_eq!(status.code(), Some(3), "K10");
+        let usage = usage.expect("it had time to be looked at");
+        assert!((30 << 20..1 << 30).contains(&usage.peak_memory), "{usage:?}");
+        assert!(usage.user > Duration::from_millis(1) && usage.user < PATIENCE, "{usage:?}");
+        assert!(usage.system < PATIENCE, "{usage:?}");
+    }
+}
+
 /// In programs of their own, since others of these tests have children at the same time.
 fn alone(name: &str) -> std::process::Output {
     let me = std::env::current_exe().unwrap();

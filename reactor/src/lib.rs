@@ -82,5 +82,5 @@ pub use reactor::handle::{Reactor, Spawning, Stats, TreeOptions, Turned};
 pub use reactor::registration::{Reader, Readiness};
 pub use reactor::tree_handle::{Doubts, TreeHandle};
 pub use source::{Capabilities, Disagreement, Loss, Source, Told, WitnessReport};
-pub use status::{ExitStatus, signal_name};
+pub use status::{ExitStatus, Usage, signal_name};
 pub use sys::{OpenError, OpenOptions, Probe, SourceName, Usable, open, probe, probe_all};

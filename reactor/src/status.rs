@@ -20,6 +20,18 @@ pub enum ExitStatus {
     Unknown,
 }
 
+/// What a process has used until its end (getrusage(2)), with those of its children that it has waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Processor time in its own code.
+    pub user: std::time::Duration,
+    /// Processor time in the kernel.
+    pub system: std::time::Duration,
+    /// The most memory that one of them had resident at once, in bytes.
+    pub peak_memory: u64,
+}
+
 impl ExitStatus {
     /// From a wait status as `wait(2)` gives it: the code in bits 8 to 15, or the signal in the low seven
     /// with 0x80 for a core (C18).

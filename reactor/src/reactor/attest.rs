@@ -10,6 +10,7 @@
 //! 5. That birth still lives in the table as the youngest of its pid, so that nobody was born after it up to step 2.
 //! 6. The descriptor does not say that its process has ended. So it had the pid all the time, and steps 3 to 5 were about it.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::error::SignalError;
 use crate::process::table::same_start;
 use crate::reactor::handle::Shared;
 use crate::reactor::turn::{FIRST_PAUSE, LAST_PAUSE, Turn};
+use crate::status::Usage;
 use crate::sys::{self, Pidfd};
 
 /// What the steps are made of.
@@ -122,6 +124,15 @@ impl ProcFd {
     /// It has been reaped, or may not be signalled, or there is no such signal.
     pub fn signal(&self, signal: i32) -> Result<(), SignalError> {
         send(&self.pidfd, self.id, signal)
+    }
+
+    /// What it has used, if it is a child of this program that has ended and has not been waited for. It remains to be (waitid(2)
+    /// with WNOWAIT, Linux 5.4; K10). `None` while it lives.
+    ///
+    /// # Errors
+    /// `ECHILD`: it is nobody's that this program could wait for, or has been waited for.
+    pub fn usage(&self) -> io::Result<Option<Usage>> {
+        self.pidfd.usage()
     }
 
     /// Whether it has ended, be it reaped or not. Does not wait.

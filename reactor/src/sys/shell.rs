@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::open::{OpenOptions, SourceName};
 use crate::error::SourceError;
 use crate::source::Source;
+use crate::status::Usage;
 
 pub(super) fn open(name: SourceName, _options: &OpenOptions) -> Result<Box<dyn Source>, SourceError> {
     Err(SourceError::Unsupported { source_name: name.as_str() })
@@ -23,6 +24,10 @@ impl Pidfd {
     }
 
     pub(crate) fn lives(&self) -> io::Result<bool> {
+        match *self {}
+    }
+
+    pub(crate) fn usage(&self) -> io::Result<Option<Usage>> {
         match *self {}
     }
 

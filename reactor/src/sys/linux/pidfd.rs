@@ -7,6 +7,9 @@ use std::mem::zeroed;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::status::Usage;
 
 /// What the kernel tells by [`PIDFD_GET_INFO`]: its first version, which all later ones begin with.
 #[repr(C)]
@@ -197,6 +200,32 @@ impl Pidfd {
         // SAFETY: as above.
         let status = unsafe { info.si_status() };
         Ok((pid != 0).then(|| wait_status(info.si_code, status)))
+    }
+
+    /// What a child of this program that has ended has used, with its children that it has waited for; the child remains to be waited
+    /// for (kernel 5.4).
+    ///
+    /// # Errors
+    /// As for [`peek`](Self::peek).
+    pub(crate) fn usage(&self) -> io::Result<Option<Usage>> {
+        // SAFETY: all zeroes is a siginfo_t.
+        let mut info: libc::siginfo_t = unsafe { zeroed() };
+        // SAFETY: all zeroes is a rusage.
+        let mut used: libc::rusage = unsafe { zeroed() };
+        let fd = self.0.as_raw_fd();
+        let flags = libc::WEXITED | libc::WNOHANG | libc::__WALL | libc::WNOWAIT;
+        // SAFETY: `info` and `used` are what is to be written; the C library's call has no place for the latter.
+        check(unsafe {
+            libc::syscall(libc::SYS_waitid, libc::P_PIDFD, fd, &raw mut info, flags, &raw mut used)
+        })?;
+        // SAFETY: the call filled it in as for SIGCHLD, or left it zero.
+        let pid = unsafe { info.si_pid() };
+        let time = |time: libc::timeval| {
+            Duration::new(time.tv_sec.unsigned_abs(), (time.tv_usec.unsigned_abs() * 1_000) as u32)
+        };
+        let peak = used.ru_maxrss.unsigned_abs() * 1_024;
+        let usage = Usage { user: time(used.ru_utime), system: time(used.ru_stime), peak_memory: peak };
+        Ok((pid != 0).then_some(usage))
     }
 
     /// Sends a signal to the process, and to no other. Signal 0 sends none, and tells whether one could be sent. A
