@@ -151,6 +151,36 @@ async fn who_is_stopped_gets_to_see_it() {
     }
 }
 
+/// Two signals, one right after the other.
+#[tokio::test]
+async fn a_rung_may_be_given_no_time() {
+    for watcher in watchers() {
+        let script = "trap 'exit 8' USR1; trap '' TERM; echo ready; while :; do :; done";
+        let (mut child, _events) = start(&watcher, script).await;
+        let plan = StopPlan::empty().tree(10, Duration::ZERO).tree(15, PATIENCE);
+        let report = stopped(&child, plan).await;
+        assert_gone(&report, &watcher);
+        assert_eq!((report.processes[0].status, report.rungs), (Some(ExitStatus::Code(8)), 2), "{report}");
+        child.wait().await.unwrap();
+    }
+}
+
+/// Whom a leader left behind that ended long ago need not be waited for.
+#[tokio::test]
+async fn a_leader_that_has_ended_before() {
+    for watcher in watchers() {
+        let (mut child, _events) = start(&watcher, "sleep 100 & echo ready; exit 0").await;
+        child.wait().await.unwrap();
+        while child.handle().living().len() > 1 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let plan = StopPlan::empty().leader(15, PATIENCE).tree(9, PATIENCE).follow(PATIENCE);
+        let report = stopped(&child, plan).await;
+        assert_gone(&report, &watcher);
+        assert_eq!(report.rungs, 2, "{report}");
+    }
+}
+
 /// Nobody will ever reap it, and nobody has to wait for that.
 #[tokio::test]
 async fn a_zombie_whose_parent_never_reaps() {

@@ -95,7 +95,8 @@ impl Stopping {
         for member in living {
             stopping.enter(member.id, member.parent, false);
         }
-        stopping.note_leader(begun);
+        // One that had ended before leaves nobody behind just now.
+        stopping.note_leader(begun.checked_sub(stopping.plan.follow).unwrap_or(begun));
         stopping
     }
 
@@ -110,22 +111,26 @@ impl Stopping {
 
     /// Takes in the news, and does what is to be done now.
     pub(crate) fn step(&mut self) -> Step {
-        let failed = self.take_in();
-        let now = Instant::now();
-        if self.living == 0 || failed {
-            return self.over(now);
+        if self.take_in() || self.living == 0 {
+            return self.over();
         }
         let mut climbed = false;
-        while self.is_rung_over(now) {
-            let Some(&rung) = self.plan.rungs.get(self.climbed) else { return self.over(now) };
-            self.climb(rung, now);
-            climbed = true;
-        }
-        let again = self.deliver();
-        // What was signalled may have forked before, and may be gone by now.
-        if self.take_in() || self.living == 0 {
-            return self.over(Instant::now());
-        }
+        let again = loop {
+            if self.is_rung_over() {
+                let Some(&rung) = self.plan.rungs.get(self.climbed) else { return self.over() };
+                self.climb(rung);
+                climbed = true;
+            }
+            let again = self.deliver();
+            // What was signalled may have forked before, and may be gone by now.
+            if self.take_in() || self.living == 0 {
+                return self.over();
+            }
+            // A rung may be given no time at all.
+            if !self.is_rung_over() {
+                break again;
+            }
+        };
         let now = Instant::now();
         let next_report = self.report_progress(now, climbed);
         let mut until = self.rung_ends().min(next_report);
@@ -144,18 +149,18 @@ impl Stopping {
         let Some(rung) = self.rung() else { return self.begun };
         let end = self.since + rung.grace;
         match self.leader_ended {
-            Some(ended) if rung.whom == Whom::Leader => end.min(ended.max(self.since) + self.plan.follow),
+            Some(ended) if rung.whom == Whom::Leader => end.min(ended + self.plan.follow),
             _ => end,
         }
     }
 
-    fn is_rung_over(&self, now: Instant) -> bool {
-        now >= self.rung_ends()
+    fn is_rung_over(&self) -> bool {
+        Instant::now() >= self.rung_ends()
     }
 
-    fn climb(&mut self, rung: Rung, now: Instant) {
+    fn climb(&mut self, rung: Rung) {
         self.climbed += 1;
-        self.since = now;
+        self.since = Instant::now();
         tracing::debug!(root = %self.handle.id(), living = self.living, %rung, "stopping");
         let root = self.handle.id();
         let meant =
@@ -348,7 +353,7 @@ impl Stopping {
         ids.into_iter().map(look).collect()
     }
 
-    fn over(&mut self, now: Instant) -> Step {
+    fn over(&mut self) -> Step {
         let empty = match self.handle.source_error() {
             Some(error) if self.living > 0 => Emptiness::Unknown(Arc::clone(&error)),
             _ if self.living > 0 => Emptiness::No { living: self.living },
@@ -360,7 +365,7 @@ impl Stopping {
             processes: std::mem::take(&mut self.processes),
             empty,
             rungs: self.climbed,
-            elapsed: now - self.begun,
+            elapsed: self.begun.elapsed(),
         };
         tracing::debug!(root = %report.root, empty = %report.empty, elapsed = ?report.elapsed, "stopped");
         // Nobody need be waiting for it.
