@@ -171,7 +171,9 @@ impl Worker {
         self.register(!self.stopping.is_empty());
         let mut until: Option<Instant> = None;
         if !self.stopping.is_empty() {
-            while self.reactor.turn() == Turned::More {}
+            // One: where there is a flood there is always more, and it is for this to end it.
+            let more = self.reactor.turn() == Turned::More;
+            until = more.then(Instant::now);
             self.stopping.retain_mut(|(stopping, dropped)| {
                 // What comes after this wakes us, and what came before is read now.
                 stopping.reader().register(&self.waker);

@@ -128,3 +128,27 @@ impl std::fmt::Display for Rung {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Row 9 of what users of other tools ask for: nobody is killed who was not asked before, and given time.
+    #[test]
+    fn the_default_asks_first() {
+        let plan = StopPlan::default();
+        let (last, before) = plan.rungs().split_last().unwrap();
+        assert_eq!((last.whom, last.signal), (Whom::Tree, SIGKILL));
+        assert!(before.iter().all(|rung| rung.signal == SIGTERM && rung.grace >= Duration::from_secs(1)));
+        assert!(before.iter().any(|rung| rung.whom == Whom::Tree));
+        // Row 8: the leader first.
+        assert_eq!(before[0].whom, Whom::Leader);
+    }
+
+    #[test]
+    fn a_rung_in_words() {
+        let plan = StopPlan::empty().leader(2, Duration::from_millis(1_500)).tree(34, Duration::ZERO);
+        let words: Vec<_> = plan.rungs().iter().map(Rung::to_string).collect();
+        assert_eq!(words, ["SIGINT to the leader, 1.5s", "signal 34 to everybody, 0ns"]);
+    }
+}
