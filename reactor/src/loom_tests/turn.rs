@@ -14,6 +14,7 @@ use crate::process::threads::Threads;
 use crate::process::track::RootKey;
 use crate::reactor::attach::follow_tree;
 use crate::reactor::baton::Baton;
+use crate::reactor::roots::Start;
 use crate::reactor::state::State;
 use crate::reactor::waker::WakeSlot;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
@@ -148,7 +149,7 @@ pub(super) fn apply(state: &Mutex<State>, changes: &[Stamped]) {
 /// A reader that finds nothing and registers is woken by the exit, or finds it; and then comes the end.
 pub(super) fn exit_x_read() {
     let (mut state, key, id) = with_tree();
-    let (cursor, wake) = state.roots.subscribe(key, None).unwrap();
+    let (cursor, wake) = state.roots.subscribe(key, Start::Beginning).unwrap();
     let state = Arc::new(Mutex::new(state));
     let turn = {
         let state = Arc::clone(&state);
@@ -174,7 +175,7 @@ pub(super) fn exit_x_read() {
 /// A tree that loses its last reader while changes arrive leaves nothing behind, and its key finds nothing.
 pub(super) fn fork_x_unsubscribe() {
     let (mut state, key, _) = with_tree();
-    let (cursor, wake) = state.roots.subscribe(key, None).unwrap();
+    let (cursor, wake) = state.roots.subscribe(key, Start::Beginning).unwrap();
     let state = Arc::new(Mutex::new(state));
     let turn = {
         let state = Arc::clone(&state);
@@ -225,7 +226,7 @@ pub(super) fn claim_x_turn() {
     baton.give_back(turn, |queue| work(queue, &state));
     driver.join().unwrap();
     let mut state = state.lock();
-    let (cursor, _wake) = state.roots.subscribe(key, None).unwrap();
+    let (cursor, _wake) = state.roots.subscribe(key, Start::Beginning).unwrap();
     let mut out = VecDeque::new();
     assert_eq!(state.roots.get_mut(key).unwrap().log.read(cursor, &mut out, 9), Read::Events);
     assert_eq!(state.roots.get_mut(key).unwrap().log.read(cursor, &mut out, 9), Read::End);
@@ -257,7 +258,7 @@ pub(super) fn attach_x_exit() {
     turn.join().unwrap();
     if let Some(key) = attached {
         let mut state = state.lock();
-        let (cursor, _wake) = state.roots.subscribe(key, None).unwrap();
+        let (cursor, _wake) = state.roots.subscribe(key, Start::Beginning).unwrap();
         let mut out = VecDeque::new();
         assert_eq!(state.roots.get_mut(key).unwrap().log.read(cursor, &mut out, 9), Read::Events);
         assert!(matches!(out[0].kind, EventKind::Found { .. }));

@@ -8,7 +8,7 @@ use crate::event::{Event, EventKind, Member, Time};
 use crate::log::{CursorKey, Read};
 use crate::process::track::RootKey;
 use crate::reactor::handle::{Reactor, Shared};
-use crate::reactor::roots::From;
+use crate::reactor::roots::Start;
 use crate::reactor::tree_handle::TreeHandle;
 use crate::reactor::waker::WakeSlot;
 use crate::sync::Arc;
@@ -41,7 +41,7 @@ impl Reader {
     pub(crate) fn of(shared: &Arc<Shared>, key: RootKey) -> Option<Self> {
         let mut state = shared.state.lock();
         let id = state.roots.get(key)?.id?;
-        let (cursor, wake) = state.roots.subscribe(key, From::Beginning)?;
+        let (cursor, wake) = state.roots.subscribe(key, Start::Beginning)?;
         Some(Self { shared: Arc::clone(shared), key, cursor, wake, id })
     }
 
@@ -49,7 +49,7 @@ impl Reader {
     pub(crate) fn from_now(shared: &Arc<Shared>, key: RootKey) -> Option<(Self, Vec<Member>)> {
         let mut state = shared.state.lock();
         let id = state.roots.get(key)?.id?;
-        let (cursor, wake) = state.roots.subscribe(key, From::Now)?;
+        let (cursor, wake) = state.roots.subscribe(key, Start::Now)?;
         let living = state.living(key);
         Some((Self { shared: Arc::clone(shared), key, cursor, wake, id }, living))
     }
@@ -103,7 +103,7 @@ impl Reader {
 
 impl Clone for Reader {
     fn clone(&self) -> Self {
-        let subscribed = self.shared.state.lock().roots.subscribe(self.key, From::Place(self.cursor));
+        let subscribed = self.shared.state.lock().roots.subscribe(self.key, Start::Place(self.cursor));
         let (cursor, wake) = subscribed.expect("a tree stays while it has a reader");
         Self { shared: Arc::clone(&self.shared), key: self.key, cursor, wake, id: self.id }
     }

@@ -34,7 +34,7 @@ pub(crate) struct Root {
 
 /// Where a new reader begins.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum From {
+pub(crate) enum Start {
     Beginning,
     /// Where another one is.
     Place(CursorKey),
@@ -106,12 +106,12 @@ impl Roots {
         Some(root)
     }
 
-    pub(crate) fn subscribe(&mut self, key: RootKey, from: From) -> Option<(CursorKey, Arc<WakeSlot>)> {
+    pub(crate) fn subscribe(&mut self, key: RootKey, start: Start) -> Option<(CursorKey, Arc<WakeSlot>)> {
         let root = self.get_mut(key)?;
-        let cursor = match from {
-            From::Beginning => root.log.subscribe(),
-            From::Place(other) => root.log.subscribe_like(other),
-            From::Now => root.log.subscribe_at_end(),
+        let cursor = match start {
+            Start::Beginning => root.log.subscribe(),
+            Start::Place(other) => root.log.subscribe_like(other),
+            Start::Now => root.log.subscribe_at_end(),
         };
         let wake = Arc::new(WakeSlot::new());
         root.readers.push((cursor, Arc::clone(&wake)));

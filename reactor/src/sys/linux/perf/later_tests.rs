@@ -137,13 +137,15 @@ fn k9_an_end_that_is_none_is_told_for_what_it_is() {
 fn k9_the_status_of_who_went_out_of_sight() {
     let Some(mut perf) = open() else { return };
     let (mut shell, pid) = grandchild(&mut perf, "sh -c 'read x; exit 9' <&3; read y");
+    // To wait closes it, and it is the input of the other too.
+    let input = shell.stdin.take();
     shell.kill().unwrap();
     shell.wait().unwrap();
     ends_of(&mut perf, [shell.id()]);
     let mut out = Vec::new();
     perf.lose_sight(pid, crate::sys::monotonic(), &mut out);
     let pidfd = perf.members[&pid].witness.as_ref().unwrap().pidfd.as_fd().try_clone_to_owned().unwrap();
-    drop(shell.stdin.take());
+    drop(input);
     crate::sys::poll([pidfd.as_fd(); 2], Some(PATIENCE)).unwrap();
     // Nothing of what was written is read.
     perf.rings.read(&mut Vec::new());
