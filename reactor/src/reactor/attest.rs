@@ -19,6 +19,7 @@ use crate::error::SignalError;
 use crate::process::table::same_start;
 use crate::reactor::handle::Shared;
 use crate::reactor::turn::{FIRST_PAUSE, LAST_PAUSE, Turn};
+use crate::source::Source;
 use crate::status::Usage;
 use crate::sys::{self, Pidfd};
 
@@ -178,6 +179,24 @@ impl Turn {
     }
 }
 
+impl Known<'_> {
+    /// Where no descriptors are left the source gives up what it can: who is to be signalled comes first. It might else take each that
+    /// somebody frees for this.
+    fn with_room<T>(&mut self, call: impl Fn(&mut dyn Source) -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match call(&mut *self.turn.source) {
+                Err(error) if is_shortage(&error) && self.turn.source.shed() => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+/// Whether it says of this program that it has run out of something, and nothing of what was asked for.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
+}
+
 impl Witness for Known<'_> {
     type Descriptor = ProcFd;
 
@@ -187,7 +206,7 @@ impl Witness for Known<'_> {
     }
 
     fn open(&mut self, id: ProcId) -> Result<Option<ProcFd>, SignalError> {
-        match self.turn.source.pidfd(id.pid()).and_then(Pidfd::of) {
+        match self.with_room(|source| source.pidfd(id.pid())).and_then(Pidfd::of) {
             Ok(pidfd) => Ok(Some(ProcFd { id, pidfd })),
             Err(error) => match error.raw_os_error() {
                 // The latter two: it is the id of a thread of another process.
@@ -203,7 +222,7 @@ impl Witness for Known<'_> {
         if self.turn.source.tells_ends_early() {
             return Ok(true);
         }
-        sys::has_run(id.pid()).map_err(SignalError::Descriptors)
+        self.with_room(|_| sys::has_run(id.pid())).map_err(SignalError::Descriptors)
     }
 
     fn pause(&mut self) -> bool {

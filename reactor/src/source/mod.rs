@@ -190,6 +190,11 @@ pub trait Source: Send + fmt::Debug {
         false
     }
 
+    /// Closes some of the descriptors that it can do without, for who needs them more, and does not open as many again. False if it has none.
+    fn shed(&mut self) -> bool {
+        false
+    }
+
     /// Whether nothing is left of a process, no zombie either: the record of its end is queued then, or on its way.
     fn is_gone(&mut self, pid: u32) -> bool {
         matches!(self.look(pid), Ok(None))

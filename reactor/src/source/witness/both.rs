@@ -217,6 +217,10 @@ impl<A: Source, B: Source> Source for Witnesses<A, B> {
         self.first.start(pid)
     }
 
+    fn shed(&mut self) -> bool {
+        self.first.shed() || self.second.as_mut().is_some_and(Source::shed)
+    }
+
     fn tells_ends_early(&self) -> bool {
         self.first.tells_ends_early()
     }

@@ -24,6 +24,9 @@ use crate::source::Living;
 /// How often a list is read that may lack some of those that should be in it.
 const LOOKS: usize = 3;
 
+/// How many pidfds are given up at once.
+const SHED: usize = 8;
+
 /// Nanoseconds that who has ended has to be reaped before it is looked for in /proc.
 pub(super) const REAPING: u64 = 1_000_000;
 
@@ -243,6 +246,27 @@ impl Perf {
         let status = member.witness.as_ref().filter(sure).and_then(|witness| witness.pidfd.exit_status());
         out.push(Stamped { time: ended, change: Change::End { process, status } });
         self.drop_member(member);
+    }
+
+    /// Gives up pidfds of some who live, whose statuses will then be unknown, and the room for them.
+    pub(super) fn shed_witnesses(&mut self) -> bool {
+        let spare = |member: &Member| {
+            member.ended.is_none() && member.witness.as_ref().is_some_and(|witness| !witness.awaited)
+        };
+        let spare = self.members.iter().filter(|(_, member)| spare(member)).map(|(pid, _)| *pid);
+        let shed: Vec<u32> = spare.take(SHED).collect();
+        for pid in &shed {
+            let Some(mut member) = self.members.remove(pid) else { continue };
+            self.take_witness(&mut member);
+            self.members.insert(*pid, member);
+        }
+        self.budget = self.pidfds;
+        tracing::debug!(
+            count = shed.len(),
+            left = self.pidfds,
+            "pidfds were given up for want of descriptors"
+        );
+        !shed.is_empty()
     }
 
     fn drop_member(&mut self, mut member: Member) {

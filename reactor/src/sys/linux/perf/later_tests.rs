@@ -151,3 +151,21 @@ fn k9_the_status_of_who_went_out_of_sight() {
     perf.rings.read(&mut Vec::new());
     assert_eq!(ends_of(&mut perf, [pid]), [Some(9 << 8)]);
 }
+
+/// For want of descriptors pidfds are given up; whose they were is told to have ended all the same, and none is opened again.
+#[test]
+fn k9_a_pidfd_that_was_given_up_leaves_a_status_unknown() {
+    let Some(mut perf) = open() else { return };
+    let (mut shell, pid) = grandchild(&mut perf, "sh -c 'read x; exit 9'; read y");
+    let held = perf.pidfds;
+    assert!(perf.members[&pid].witness.is_some());
+    assert!(perf.shed_witnesses() && perf.pidfds < held && perf.budget == perf.pidfds);
+    assert!(perf.members[&pid].witness.is_none());
+    assert!(!perf.shed_witnesses(), "that of the shell is awaited, and is kept");
+    say(&mut shell);
+    assert_eq!(ends_of(&mut perf, [pid]), [None]);
+    drop(shell.stdin.take());
+    shell.wait().unwrap();
+    ends_of(&mut perf, [shell.id()]);
+    assert_eq!((perf.members.len(), perf.pidfds, perf.awaited), (0, 0, 0), "K11");
+}

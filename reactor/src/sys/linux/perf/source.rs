@@ -485,6 +485,10 @@ impl Source for Perf {
         procfs::start(pid)
     }
 
+    fn shed(&mut self) -> bool {
+        self.shed_witnesses()
+    }
+
     fn tells_ends_early(&self) -> bool {
         true
     }
