@@ -1,11 +1,12 @@
 //! Making notes: whom one can watch, zombies, permission, and what cannot be asked (C1 to C6).
 
+use std::io;
+
 use proc_reactor::flags::*;
-use proc_reactor::source::sim::{Script, SimSource, scripted};
-use proc_reactor::source::{Capabilities, Drained, Living, Reading};
-use proc_reactor::{
-    ChangeError, Interest, Kevent, Loss, QueueOptions, Reactor, Source, SourceError, SourceName, Stamped,
-};
+use proc_reactor::source::Living;
+use proc_reactor::source::sim::{Script, scripted};
+use proc_reactor::{ChangeError, Interest, Kevent, QueueOptions, Reactor, Source, SourceName};
+use tests::around::{Around, Meddle};
 
 use crate::case::{Case, Gate, case};
 use crate::os;
@@ -338,48 +339,25 @@ fn adding_while_it_ends(world: &mut World) {
     world.quiet();
 }
 
-/// A script whose source may not follow everybody.
+/// It may not follow everybody.
 #[derive(Debug)]
 struct Strict {
-    source: SimSource,
     refused: u32,
     errno: Option<i32>,
 }
 
-impl Source for Strict {
-    fn name(&self) -> &'static str {
-        "strict"
-    }
-    fn capabilities(&self) -> Capabilities {
-        self.source.capabilities()
-    }
-    fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.source.fd()
-    }
-    fn drain(&mut self, out: &mut Vec<Stamped>, limit: usize) -> Result<Drained, SourceError> {
-        self.source.drain(out, limit)
-    }
-    fn settle(&mut self, out: &mut Vec<Stamped>) -> Result<Loss, SourceError> {
-        self.source.settle(out)
-    }
-    fn pids(&mut self) -> std::io::Result<Vec<u32>> {
-        self.source.pids()
-    }
-    fn look(&mut self, pid: u32) -> std::io::Result<Option<Living>> {
-        self.source.look(pid)
-    }
-    fn attach(&mut self, pid: u32) -> std::io::Result<()> {
+impl Meddle for Strict {
+    fn attach(&mut self, source: &mut dyn Source, pid: u32) -> io::Result<()> {
         match self.errno {
-            _ if pid != self.refused => Ok(()),
-            Some(errno) => Err(std::io::Error::from_raw_os_error(errno)),
-            None => Err(std::io::Error::other("because")),
+            _ if pid != self.refused => source.attach(pid),
+            Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+            None => Err(io::Error::other("because")),
         }
     }
-    fn inspect(&mut self, pid: u32) -> Reading {
-        self.source.inspect(pid)
-    }
-    fn now(&self) -> u64 {
-        self.source.now()
+
+    fn attach_tree(&mut self, source: &mut dyn Source, pid: u32) -> io::Result<Vec<u32>> {
+        self.attach(source, pid)?;
+        source.attach_tree(pid)
     }
 }
 
@@ -388,7 +366,8 @@ fn strict(errno: Option<i32>) -> (Reactor, Script) {
     for pid in [100, 101] {
         script.list(Living { pid, parent: 1, start: 1, threads: vec![pid], status: None });
     }
-    (Reactor::new(Box::new(Strict { source, refused: 101, errno })).unwrap(), script)
+    let source = Around::new(Box::new(source), Strict { refused: 101, errno });
+    (Reactor::new(Box::new(source)).unwrap(), script)
 }
 
 fn the_source_may_refuse(_world: &mut World) {

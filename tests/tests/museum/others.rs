@@ -7,7 +7,8 @@ use std::thread;
 
 use proc_reactor::flags::*;
 use proc_reactor::source::sim::scripted;
-use proc_reactor::{Change, Kevent, Queue, QueueOptions, Reactor, Source, Turned};
+use proc_reactor::{Change, Kevent, Queue, QueueOptions, Reactor, Turned};
+use tests::around::Around;
 
 use crate::bench::{
     Done, LONG, NOW, ROOT, add, at_once, change, exits, kernel_queue, read, read_until, row, scripted_queue,
@@ -87,8 +88,8 @@ fn a_stale_key_finds_nothing() {
     let (inner, script) = scripted().expect("two descriptors");
     let (entered, enters) = channel();
     let (goes, go) = channel();
-    let source: Box<dyn Source> = Box::new(Gate { inner, pid: PID, entered, go });
-    let reactor = Reactor::new(source).expect("a reactor");
+    let source = Around::new(Box::new(inner), Gate { pid: PID, entered, go });
+    let reactor = Reactor::new(Box::new(source)).expect("a reactor");
     let queue = reactor.queue(QueueOptions::default()).expect("a queue");
     script.fork(ROOT, PID);
     add(&queue, PID, NOTE_EXIT, 1);

@@ -71,7 +71,7 @@ pub(crate) fn reactor(name: SourceName) -> Option<(Reactor, Arc<Mutex<Tally>>)> 
     options.source = Some(name);
     match open(&options) {
         Ok(source) => {
-            let (tap, tally) = Tap::new(source);
+            let (tap, tally) = Tap::around(source);
             Some((Reactor::new(Box::new(tap)).expect("the process list"), tally))
         }
         Err(error) => {

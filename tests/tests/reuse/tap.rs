@@ -1,13 +1,11 @@
 //! Between a source and its reactor: counts how often the birth of a pid's next owner was told before the end of the one before.
 
 use std::collections::HashMap;
-use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
-use std::task::Waker;
 
-use proc_reactor::source::{Drained, Living, Reading, Spawner};
-use proc_reactor::{Capabilities, Change, Loss, Source, SourceError, Stamped, WitnessReport};
+use proc_reactor::source::Drained;
+use proc_reactor::{Change, Loss, Source, SourceError, Stamped};
+use tests::around::{Around, Meddle};
 
 /// What went by.
 #[derive(Debug, Default)]
@@ -46,97 +44,39 @@ impl Tally {
     }
 }
 
-/// The source itself, but for the counting.
+/// Counts what goes by.
 #[derive(Debug)]
-pub(crate) struct Tap {
-    source: Box<dyn Source>,
-    tally: Arc<Mutex<Tally>>,
-}
+pub(crate) struct Tap(Arc<Mutex<Tally>>);
 
 impl Tap {
-    pub(crate) fn new(source: Box<dyn Source>) -> (Self, Arc<Mutex<Tally>>) {
+    pub(crate) fn around(source: Box<dyn Source>) -> (Around<Self>, Arc<Mutex<Tally>>) {
         let tally = Arc::new(Mutex::new(Tally::default()));
-        (Self { source, tally: Arc::clone(&tally) }, tally)
+        (Around::new(source, Self(Arc::clone(&tally))), tally)
     }
 
     fn count(&self, new: &[Stamped]) {
-        let mut tally = self.tally.lock().expect("nobody panics with it");
+        let mut tally = self.0.lock().expect("nobody panics with it");
         new.iter().for_each(|stamped| tally.see(&stamped.change));
     }
 }
 
-impl Source for Tap {
-    fn name(&self) -> &'static str {
-        self.source.name()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.source.capabilities()
-    }
-
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.source.fd()
-    }
-
-    fn drain(&mut self, out: &mut Vec<Stamped>, limit: usize) -> Result<Drained, SourceError> {
+impl Meddle for Tap {
+    fn drain(
+        &mut self,
+        source: &mut dyn Source,
+        out: &mut Vec<Stamped>,
+        limit: usize,
+    ) -> Result<Drained, SourceError> {
         let before = out.len();
-        let drained = self.source.drain(out, limit);
+        let drained = source.drain(out, limit);
         self.count(&out[before..]);
         drained
     }
 
-    fn settle(&mut self, out: &mut Vec<Stamped>) -> Result<Loss, SourceError> {
+    fn settle(&mut self, source: &mut dyn Source, out: &mut Vec<Stamped>) -> Result<Loss, SourceError> {
         let before = out.len();
-        let loss = self.source.settle(out);
+        let loss = source.settle(out);
         self.count(&out[before..]);
         loss
-    }
-
-    fn pids(&mut self) -> io::Result<Vec<u32>> {
-        self.source.pids()
-    }
-
-    fn look(&mut self, pid: u32) -> io::Result<Option<Living>> {
-        self.source.look(pid)
-    }
-
-    fn attach(&mut self, pid: u32) -> io::Result<()> {
-        self.source.attach(pid)
-    }
-
-    fn attach_tree(&mut self, pid: u32) -> io::Result<Vec<u32>> {
-        self.source.attach_tree(pid)
-    }
-
-    fn found(&mut self, living: &Living) {
-        self.source.found(living);
-    }
-
-    fn spawner(&self) -> Option<Arc<Spawner>> {
-        self.source.spawner()
-    }
-
-    fn recall(&self) -> Option<Waker> {
-        self.source.recall()
-    }
-
-    fn is_gone(&mut self, pid: u32) -> bool {
-        self.source.is_gone(pid)
-    }
-
-    fn pidfd(&mut self, pid: u32) -> io::Result<OwnedFd> {
-        self.source.pidfd(pid)
-    }
-
-    fn witnesses(&mut self) -> Option<WitnessReport> {
-        self.source.witnesses()
-    }
-
-    fn inspect(&mut self, pid: u32) -> Reading {
-        self.source.inspect(pid)
-    }
-
-    fn now(&self) -> u64 {
-        self.source.now()
     }
 }
