@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::command::Child;
+use crate::command::{Child, Parts};
 
 /// What came of a child: see [`Child::capture`].
 #[derive(Clone, Debug)]
@@ -49,29 +49,24 @@ impl Child {
     ///
     /// # Cancel safety
     ///
-    /// Not cancel-safe: what was read is lost. The child and its pipes are still there.
+    /// Cancel-safe, but for the closing of standard input: what was read is kept for the next call.
     pub async fn capture(&mut self, limit: usize) -> io::Result<Captured> {
         drop(self.stdin.take());
-        let (mut out, mut err) = (self.stdout.take(), self.stderr.take());
-        let mut kept = [Output::default(), Output::default()];
-        let result = {
-            let mut wait = pin!(self.wait());
+        let Parts { stdout, stderr, inner, captured } = self.parts();
+        let status = {
+            let mut wait = pin!(inner.wait());
             poll_fn(|cx| {
                 // Before it is asked for its end: what it wrote, it wrote before.
-                read(&mut out, &mut kept[0], limit, cx)?;
-                read(&mut err, &mut kept[1], limit, cx)?;
+                read(stdout, &mut captured[0], limit, cx)?;
+                read(stderr, &mut captured[1], limit, cx)?;
                 wait.as_mut().poll(cx)
             })
-            .await
+            .await?
         };
-        let [mut stdout, mut stderr] = kept;
-        let status = result.and_then(|status| {
-            rest(&out, &mut stdout, limit)?;
-            rest(&err, &mut stderr, limit)?;
-            Ok(status)
-        });
-        (self.stdout, self.stderr) = (out, err);
-        Ok(Captured { status: status?, stdout, stderr })
+        rest(stdout, &mut captured[0], limit)?;
+        rest(stderr, &mut captured[1], limit)?;
+        let [stdout, stderr] = std::mem::take(captured);
+        Ok(Captured { status, stdout, stderr })
     }
 }
 

@@ -1,16 +1,16 @@
 //! What can be spawned, and the child that comes of it.
 
 use std::ffi::OsString;
-use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
-use std::process::{ExitStatus, Output};
+use std::process::ExitStatus;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use proc_reactor::{ProcId, Reactor, Reader, TreeOptions, Usage};
+use proc_reactor::{ChildFd, ProcId, Reactor, Reader, TreeOptions, Usage};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
 
+use crate::capture::Output;
+use crate::driver::readable;
 use crate::error::SpawnError;
 use crate::handle::TreeHandle;
 use crate::stop::{Stop, StopPlan};
@@ -127,12 +127,31 @@ pub struct Child {
     inner: Option<tokio::process::Child>,
     handle: TreeHandle,
     kill_tree_on_drop: bool,
+    /// Known from when it had ended and nobody had waited for it.
+    usage: Option<Usage>,
+    /// What was read of its pipes by who gave up.
+    captured: [Output; 2],
+}
+
+/// What capturing has to do with at once.
+pub(crate) struct Parts<'a> {
+    pub(crate) stdout: &'a mut Option<ChildStdout>,
+    pub(crate) stderr: &'a mut Option<ChildStderr>,
+    pub(crate) inner: &'a mut tokio::process::Child,
+    pub(crate) captured: &'a mut [Output; 2],
 }
 
 impl Child {
     pub(crate) fn new(mut inner: tokio::process::Child, handle: TreeHandle) -> Self {
         let (stdin, stdout, stderr) = (inner.stdin.take(), inner.stdout.take(), inner.stderr.take());
-        Self { stdin, stdout, stderr, inner: Some(inner), handle, kill_tree_on_drop: false }
+        let (kill_tree_on_drop, usage, captured) = (false, None, Default::default());
+        Self { stdin, stdout, stderr, inner: Some(inner), handle, kill_tree_on_drop, usage, captured }
+    }
+
+    pub(crate) fn parts(&mut self) -> Parts<'_> {
+        let Self { stdout, stderr, inner, captured, .. } = self;
+        let inner = inner.as_mut().expect("it is taken out only when this goes");
+        Parts { stdout, stderr, inner, captured }
     }
 
     fn inner(&mut self) -> &mut tokio::process::Child {
@@ -184,8 +203,8 @@ impl Child {
 
     /// The same, and what it has used: processor time and peak memory, with those of its children that it has waited for.
     ///
-    /// The usage is `None` where the child had ended before this was called, or in the moment between the looking and the reaping, or where there are
-    /// no pidfds. Takes a turn when it is called.
+    /// The usage is `None` where the child has been reaped by somebody else or by an earlier [`wait`](Self::wait), where no
+    /// descriptors are left, and where the system has none of processes (Linux before 5.4).
     ///
     /// # Errors
     /// Somebody else has reaped it.
@@ -195,16 +214,12 @@ impl Child {
     /// Cancel-safe, but for the closing of standard input.
     pub async fn wait_with_usage(&mut self) -> io::Result<(ExitStatus, Option<Usage>)> {
         drop(self.stdin.take());
-        let process = self.handle.descriptor();
-        let mut usage = None;
-        let mut wait = pin!(self.inner().wait());
-        let status = poll_fn(|cx| {
-            // To wait is to reap: what it has used is asked for before.
-            usage = process.as_ref().and_then(|process| process.usage().ok().flatten());
-            wait.as_mut().poll(cx)
-        })
-        .await?;
-        Ok((status, usage))
+        // To wait is to reap: what it has used is asked for between its end and that.
+        if let Some(process) = self.pid().and_then(|pid| ChildFd::open(pid).ok()) {
+            let _ = readable(&process)?.readable().await?;
+            self.usage = process.usage().ok().flatten();
+        }
+        Ok((self.inner().wait().await?, self.usage))
     }
 
     /// Its status if it has ended, and reaps it.
@@ -231,8 +246,8 @@ impl Child {
     ///
     /// # Cancel safety
     ///
-    /// Not cancel-safe: what was read is lost.
-    pub async fn wait_with_output(mut self) -> io::Result<Output> {
+    /// Not cancel-safe: what was read is lost, and the child is dropped. [`capture`](Self::capture) is.
+    pub async fn wait_with_output(mut self) -> io::Result<std::process::Output> {
         // Should this be dropped, so is the rest, and with it the tree if that was asked for.
         let inner = self.take();
         let output = inner.wait_with_output().await;

@@ -209,10 +209,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The reactor's descriptor, duplicated: one and the same can be registered once with each runtime only.
+/// A descriptor duplicated, to wait in this runtime until it polls readable: one and the same can be registered once with each only.
 #[expect(unsafe_code, reason = "tokio cannot know that a descriptor stays open while it is registered")]
-fn readable(reactor: &Reactor) -> io::Result<AsyncFd<OwnedFd>> {
-    let fd = reactor.as_fd().try_clone_to_owned()?;
+pub(crate) fn readable(fd: impl AsFd) -> io::Result<AsyncFd<OwnedFd>> {
+    let fd = fd.as_fd().try_clone_to_owned()?;
     // SAFETY: an OwnedFd gives the same open descriptor for as long as it lives, and the AsyncFd owns it.
     let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
     registered.map_err(io::Error::from)

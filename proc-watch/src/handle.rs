@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use proc_reactor::{Member, ProcFd, ProcId, SignalError, SourceError};
+use proc_reactor::{Member, ProcId, SignalError, SourceError};
 use tokio::sync::{oneshot, watch};
 
 use crate::reaper::Job;
@@ -98,11 +98,6 @@ impl TreeHandle {
         let mut events = self.events();
         while events.next().await.is_some() {}
         Emptiness::of(&self.tree)
-    }
-
-    /// One of the leader, if it lives.
-    pub(crate) fn descriptor(&self) -> Option<ProcFd> {
-        self.inner.reactor.pidfds(&[self.id()]).ok()?.pop()?.ok()
     }
 
     fn stopping(&self, plan: StopPlan, keep: usize) -> Stopping {

@@ -235,10 +235,23 @@ async fn what_a_child_has_used() {
         let (mut child, _events) = watcher.spawn(command).unwrap();
         let (status, usage) = in_time(child.wait_with_usage()).await.unwrap();
         assert_eq!(status.code(), Some(3), "K10");
-        let usage = usage.expect("it had time to be looked at");
+        let usage = usage.expect("nobody else reaps it");
         assert!((30 << 20..1 << 30).contains(&usage.peak_memory), "{usage:?}");
         assert!(usage.user > Duration::from_millis(1) && usage.user < PATIENCE, "{usage:?}");
         assert!(usage.system < PATIENCE, "{usage:?}");
+        // And again, when it has been reaped long since.
+        assert_eq!(in_time(child.wait_with_usage()).await.unwrap(), (status, Some(usage)));
+    }
+}
+
+/// Its end was seen long before anybody asks.
+#[tokio::test]
+async fn k10_what_a_child_has_used_that_had_ended() {
+    for watcher in watchers() {
+        let (mut child, mut events) = watcher.spawn(proc_watch::Command::new("true")).unwrap();
+        in_time(async { while events.next().await.is_some() {} }).await;
+        let (status, usage) = in_time(child.wait_with_usage()).await.unwrap();
+        assert!(status.success() && usage.is_some_and(|usage| usage.peak_memory > 0), "{usage:?}");
     }
 }
 

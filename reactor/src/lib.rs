@@ -43,6 +43,7 @@
 //! ```
 
 mod activate;
+mod child;
 mod error;
 mod event;
 pub mod flags;
@@ -69,6 +70,7 @@ mod sync;
 mod sys;
 mod wait;
 
+pub use child::ChildFd;
 pub use error::{AttachError, ChangeError, QueueError, SignalError, SourceError};
 pub use event::{Change, Event, EventKind, Member, Stamped, Time};
 pub use ident::{ParseProcIdError, ProcId};

@@ -23,6 +23,10 @@ impl Pidfd {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    pub(crate) fn open(_pid: u32) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     pub(crate) fn lives(&self) -> io::Result<bool> {
         match *self {}
     }
