@@ -21,6 +21,9 @@ pub enum SpawnError {
         #[source]
         error: io::Error,
     },
+    /// What was to start it in its own way could not.
+    #[error("the child could not be started: {0}")]
+    Start(#[source] io::Error),
     /// There is no tokio runtime here to wait for the child in.
     #[error("no tokio runtime here: call spawn from a task, or within Runtime::enter")]
     NoRuntime,

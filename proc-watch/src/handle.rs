@@ -1,6 +1,7 @@
 //! [`TreeHandle`]: a tree, for those who want to do something about it and not to read what it does.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use proc_reactor::{Member, ProcId, SignalError, SourceError};
@@ -65,9 +66,10 @@ impl TreeHandle {
         let (tell, report) = oneshot::channel();
         let nothing = Progress::default();
         let (news, progress) = watch::channel(nothing);
-        stopping.report_to(news, tell);
+        let listened = Arc::<AtomicBool>::default();
+        stopping.report_to(news, Arc::clone(&listened), tell);
         reaper.take(Job::Stop(Box::new(stopping)));
-        Stop::new(report, progress)
+        Stop::new(report, progress, listened)
     }
 
     /// Sends a signal to everybody who lives in it now, and to nobody else. Who was not signalled, and why.

@@ -35,6 +35,7 @@
 //! [`tokio::process`] does.
 
 mod capture;
+mod cgroup;
 mod command;
 mod driver;
 mod error;
@@ -50,6 +51,7 @@ mod tree;
 mod watcher;
 
 pub use capture::{Captured, Output};
+pub use cgroup::{Cgroup, CgroupError, Guardian};
 pub use command::{Child, Spawn};
 pub use error::{AttachError, SpawnError};
 pub use exit_of::{ExitOf, ExitOfError, Exited};

@@ -132,7 +132,16 @@ impl Builder {
     /// No thread or no descriptors are left.
     #[cfg(feature = "sim")]
     pub fn build_scripted(self, source: crate::sim::SimSource) -> Result<Watcher, WatcherError> {
-        Watcher::over(Reactor::new(Box::new(source)).map_err(WatcherError::Source)?, self.tree)
+        self.build_over(Box::new(source))
+    }
+
+    /// Over a source of one's own, such as one of the system's ([`proc_reactor::open`]) with something done to it.
+    ///
+    /// # Errors
+    /// No thread or no descriptors are left, or the source failed.
+    #[cfg(feature = "sim")]
+    pub fn build_over(self, source: Box<dyn proc_reactor::Source>) -> Result<Watcher, WatcherError> {
+        Watcher::over(Reactor::new(source).map_err(WatcherError::Source)?, self.tree)
     }
 }
 
@@ -194,6 +203,48 @@ impl Watcher {
         let (reader, child) = command.spawn_in(&self.inner.reactor, self.inner.tree)?;
         let handle = TreeHandle::new(reader.handle(), Arc::clone(&self.inner));
         Ok((Child::new(child, handle), self.inner.events(reader)))
+    }
+
+    /// Starts a child in a way of one's own, and watches it and all its descendants from its first instruction on: for what makes processes
+    /// by other means than [`Command`](crate::Command).
+    ///
+    /// `start` makes one child and returns its pid, with whatever else is to be returned; it may be run on another thread, with this one's
+    /// signal mask, processors and runtime. The child is for whoever made it to wait for.
+    ///
+    /// # Errors
+    /// Those of `start`, or the source has failed.
+    ///
+    /// # Panics
+    /// `start` panicked.
+    pub fn spawn_with<T: Send + 'static>(
+        &self,
+        start: impl FnOnce() -> std::io::Result<(u32, T)> + Send + 'static,
+    ) -> Result<(T, TreeHandle, Events), SpawnError> {
+        let runtime = tokio::runtime::Handle::try_current().ok();
+        let (reader, made) = self.inner.reactor.spawn(self.inner.tree, move || {
+            let _in_the_runtime = runtime.as_ref().map(tokio::runtime::Handle::enter);
+            start().map_err(SpawnError::Start)
+        })?;
+        let handle = TreeHandle::new(reader.handle(), Arc::clone(&self.inner));
+        Ok((made, handle, self.inner.events(reader)))
+    }
+
+    /// Starts a command of the crate process-wrap, with all its wrappers, and watches it and all its descendants. The wrapped child is to
+    /// be waited for as ever; the tree is the handle's, whatever groups and sessions its processes are in.
+    ///
+    /// # Errors
+    /// The command cannot be started, there is no runtime here, or the source has failed.
+    #[cfg(feature = "process-wrap")]
+    pub fn spawn_wrapped(
+        &self,
+        mut command: process_wrap::tokio::CommandWrap,
+    ) -> Result<(Box<dyn process_wrap::tokio::ChildWrapper>, TreeHandle, Events), SpawnError> {
+        tokio::runtime::Handle::try_current().map_err(|_| SpawnError::NoRuntime)?;
+        self.spawn_with(move || {
+            let child = command.spawn()?;
+            let pid = child.id().ok_or(std::io::ErrorKind::NotFound)?;
+            Ok((pid, child))
+        })
     }
 
     /// Watches a process that runs already, whosever it is, and all its descendants. First everybody who is there is

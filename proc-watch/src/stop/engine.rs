@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use proc_reactor::{
@@ -25,6 +26,7 @@ const BATCH: usize = 256;
 const CHUNK: usize = 128;
 /// When to try again who could not be signalled just now.
 const AGAIN: Duration = Duration::from_millis(2);
+const SIGKILL: i32 = 9;
 /// Survivors that are looked up for a progress report.
 const NAMED: usize = 32;
 
@@ -49,8 +51,12 @@ pub(crate) struct Stopping {
     kept: HashMap<ProcId, ProcFd>,
     keep: usize,
     reserve: Arc<Reserve>,
+    /// The source has failed: there is no more news, and nobody else can be told from who has his pid.
+    failed: bool,
     reported: Option<Instant>,
     progress: Option<watch::Sender<Progress>>,
+    /// Whether somebody wants to know who is left.
+    listened: Arc<AtomicBool>,
     done: Option<oneshot::Sender<StopReport>>,
 }
 
@@ -88,8 +94,10 @@ impl Stopping {
             kept: HashMap::new(),
             keep,
             reserve,
+            failed: false,
             reported: None,
             progress: None,
+            listened: Arc::default(),
             done: None,
         };
         for member in living {
@@ -100,9 +108,14 @@ impl Stopping {
         stopping
     }
 
-    /// Whom to tell.
-    pub(crate) fn report_to(&mut self, progress: watch::Sender<Progress>, done: oneshot::Sender<StopReport>) {
-        (self.progress, self.done) = (Some(progress), Some(done));
+    /// Whom to tell, and where it is said that somebody listens.
+    pub(crate) fn report_to(
+        &mut self,
+        progress: watch::Sender<Progress>,
+        listened: Arc<AtomicBool>,
+        done: oneshot::Sender<StopReport>,
+    ) {
+        (self.progress, self.listened, self.done) = (Some(progress), listened, Some(done));
     }
 
     pub(crate) fn reader(&self) -> &Reader {
@@ -111,7 +124,8 @@ impl Stopping {
 
     /// Takes in the news, and does what is to be done now.
     pub(crate) fn step(&mut self) -> Step {
-        if self.take_in() || self.living == 0 {
+        self.take_in();
+        if self.is_over() {
             return self.over();
         }
         let mut climbed = false;
@@ -123,7 +137,8 @@ impl Stopping {
             }
             let again = self.deliver();
             // What was signalled may have forked before, and may be gone by now.
-            if self.take_in() || self.living == 0 {
+            self.take_in();
+            if self.is_over() {
                 return self.over();
             }
             // A rung may be given no time at all.
@@ -134,10 +149,33 @@ impl Stopping {
         let now = Instant::now();
         let next_report = self.report_progress(now, climbed);
         let mut until = self.rung_ends().min(next_report);
-        if again || !self.due.is_empty() {
+        // Of some things nobody brings news.
+        if again || !self.due.is_empty() || self.is_blind() {
             until = until.min(now + AGAIN);
         }
         Step::Wait(until)
+    }
+
+    /// Whether nobody tells of those who are left: the source has failed, or they are in the cgroup and not known of.
+    fn is_blind(&self) -> bool {
+        self.failed || self.living == 0
+    }
+
+    /// Whether nobody is left, or nobody that anything can be done about.
+    fn is_over(&mut self) -> bool {
+        if self.failed {
+            let over = |process: &ProcFd| process.has_ended().unwrap_or(false);
+            let ended: Vec<_> =
+                self.kept.iter().filter(|(_, process)| over(process)).map(|(id, _)| *id).collect();
+            ended.into_iter().for_each(|id| self.leave(id, ExitStatus::Unknown));
+        }
+        let nobody = if self.failed { self.kept.is_empty() } else { self.living == 0 };
+        nobody && self.is_cgroup_empty() != Some(false)
+    }
+
+    /// What the kernel says of who is in the tree's cgroup, if it has one.
+    fn is_cgroup_empty(&self) -> Option<bool> {
+        self.plan.cgroup.as_ref()?.is_empty().ok()
     }
 
     fn rung(&self) -> Option<Rung> {
@@ -168,17 +206,14 @@ impl Stopping {
         self.due = self.processes.iter().filter(meant).map(|process| process.id).collect();
     }
 
-    /// True if the source has failed.
-    fn take_in(&mut self) -> bool {
+    fn take_in(&mut self) {
         let mut events = VecDeque::new();
-        let mut failed = false;
         while self.reader.read(&mut events, BATCH) == Readiness::Ready {
             for event in events.drain(..) {
-                failed |= matches!(event.kind, EventKind::Failed { .. });
+                self.failed |= matches!(event.kind, EventKind::Failed { .. });
                 self.apply(&event);
             }
         }
-        failed
     }
 
     fn apply(&mut self, event: &Event) {
@@ -241,6 +276,9 @@ impl Stopping {
     /// Sends what is due. True if some could not be sent that is to be tried again.
     fn deliver(&mut self) -> bool {
         let Some(rung) = self.rung() else { return false };
+        if !self.due.is_empty() || self.is_blind() {
+            self.kill_cgroup(rung);
+        }
         let mut again = VecDeque::new();
         let mut chunk = CHUNK;
         while !self.due.is_empty() {
@@ -253,12 +291,18 @@ impl Stopping {
                 let result = self.kept[&id].signal(rung.signal).map(|()| self.resume(&self.kept[&id], rung));
                 self.note(id, result, &mut again);
             }
+            if self.failed {
+                new.into_iter().for_each(|id| self.refuse(id, Refused::SourceFailed));
+                continue;
+            }
             if new.is_empty() {
                 continue;
             }
             let Ok(attested) = self.handle.reactor().pidfds(&new) else {
-                // The reader says so as well.
-                return false;
+                // The reader says so as well, and those whose descriptors are kept are signalled all the same.
+                self.failed = true;
+                self.due.extend(new);
+                continue;
             };
             let mut short = false;
             for (id, process) in new.into_iter().zip(attested) {
@@ -290,8 +334,19 @@ impl Stopping {
         !self.due.is_empty()
     }
 
+    /// Everybody in the tree's cgroup is killed, known or not, at the rung for it and for as long as somebody is born there.
+    fn kill_cgroup(&self, rung: Rung) {
+        let Some(cgroup) =
+            self.plan.cgroup.as_ref().filter(|_| (rung.whom, rung.signal) == (Whom::Tree, SIGKILL))
+        else {
+            return;
+        };
+        if let Err(error) = cgroup.kill() {
+            tracing::debug!(root = %self.handle.id(), %error, "killed one by one");
+        }
+    }
+
     fn resume(&self, process: &ProcFd, rung: Rung) {
-        const SIGKILL: i32 = 9;
         const SIGCONT: i32 = if cfg!(target_os = "linux") { 18 } else { 19 };
         const SIGSTOP: i32 = if cfg!(target_os = "linux") { 19 } else { 17 };
         if self.plan.resume && ![0, SIGKILL, SIGCONT, SIGSTOP].contains(&rung.signal) {
@@ -321,6 +376,12 @@ impl Stopping {
         }
     }
 
+    fn refuse(&mut self, id: ProcId, why: Refused) {
+        if let Some(&place) = self.place.get(&id) {
+            self.processes[place].refused = Some(why);
+        }
+    }
+
     /// Tells how far it has come, if it is time to. When it is next.
     fn report_progress(&mut self, now: Instant, climbed: bool) -> Instant {
         let never = now + Duration::from_secs(3600);
@@ -332,7 +393,8 @@ impl Stopping {
             return due;
         }
         let (rung, living) = (self.rung(), self.living);
-        let survivors = if progress.receiver_count() > 0 { self.survivors(NAMED) } else { Vec::new() };
+        let listened = self.listened.load(Ordering::Relaxed);
+        let survivors = if listened { self.survivors(NAMED) } else { Vec::new() };
         let elapsed = now - self.begun;
         progress.send_replace(Progress { rungs: self.climbed, rung, elapsed, living, survivors });
         self.reported = Some(now);
@@ -354,11 +416,18 @@ impl Stopping {
     }
 
     fn over(&mut self) -> Step {
-        let empty = match self.handle.source_error() {
-            Some(error) if self.living > 0 => Emptiness::Unknown(Arc::clone(&error)),
+        let empty = match (self.handle.source_error(), self.is_cgroup_empty()) {
+            // What began in it is in it: only who was there before may be elsewhere.
+            (_, Some(true)) if !self.handle.doubts().attached => Emptiness::Proven,
+            (Some(error), _) if self.living > 0 => Emptiness::Unknown(error),
+            (_, Some(false)) => Emptiness::No { living: self.living.max(1) },
             _ if self.living > 0 => Emptiness::No { living: self.living },
             _ => Emptiness::of(&self.handle),
         };
+        if empty.is_empty() {
+            let ids: Vec<_> = self.processes.iter().map(|process| process.id).collect();
+            ids.into_iter().for_each(|id| self.leave(id, ExitStatus::Unknown));
+        }
         let report = StopReport {
             root: self.handle.id(),
             survivors: if self.living > 0 { self.survivors(usize::MAX) } else { Vec::new() },

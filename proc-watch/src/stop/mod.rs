@@ -19,6 +19,8 @@ pub(crate) mod survivor;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::sync::{oneshot, watch};
@@ -41,6 +43,7 @@ pub use survivor::{Signals, State, Survivor};
 pub struct Stop {
     report: Result<oneshot::Receiver<StopReport>, Option<StopError>>,
     progress: Option<watch::Receiver<Progress>>,
+    listened: Arc<AtomicBool>,
 }
 
 /// Why a tree could not be stopped.
@@ -58,21 +61,27 @@ pub enum StopError {
 }
 
 impl Stop {
-    pub(crate) fn new(report: oneshot::Receiver<StopReport>, progress: watch::Receiver<Progress>) -> Self {
-        Self { report: Ok(report), progress: Some(progress) }
+    pub(crate) fn new(
+        report: oneshot::Receiver<StopReport>,
+        progress: watch::Receiver<Progress>,
+        listened: Arc<AtomicBool>,
+    ) -> Self {
+        Self { report: Ok(report), progress: Some(progress), listened }
     }
 
     pub(crate) fn failed(error: io::Error) -> Self {
-        Self { report: Err(Some(StopError::Thread(error))), progress: None }
+        Self { report: Err(Some(StopError::Thread(error))), progress: None, listened: Arc::default() }
     }
 
     /// How far it has come, whenever a rung is climbed, and [now and then](StopPlan::progress_every) in between, with who is still there and
-    /// why; `None` once it is over. Some news may be skipped by a slow caller: the latest is told.
+    /// why; `None` once it is over. Some news may be skipped by a slow caller: the latest is told. Who is there is looked up from the first
+    /// call on; what was told before names nobody.
     ///
     /// # Cancel safety
     ///
     /// Cancel-safe: a progress is told by a call that returns it.
     pub async fn progress(&mut self) -> Option<Progress> {
+        self.listened.store(true, Ordering::Relaxed);
         let progress = self.progress.as_mut()?;
         match progress.changed().await {
             Ok(()) => Some(progress.borrow_and_update().clone()),

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use proc_reactor::signal_name;
 
+use crate::cgroup::Cgroup;
+
 /// A ladder of signals. Each rung is climbed when the time of the one before is over and somebody still lives; whether the leader does
 /// makes no difference to that, but to rungs that are for the leader alone.
 ///
@@ -22,6 +24,7 @@ pub struct StopPlan {
     pub(crate) follow: Duration,
     pub(crate) resume: bool,
     pub(crate) every: Duration,
+    pub(crate) cgroup: Option<Cgroup>,
 }
 
 /// One step of a [`StopPlan`].
@@ -63,7 +66,7 @@ impl StopPlan {
     /// No rung: waits for nobody, and tells who lives.
     pub fn empty() -> Self {
         let (follow, every) = (Duration::from_millis(200), Duration::from_secs(1));
-        Self { rungs: Vec::new(), follow, resume: true, every }
+        Self { rungs: Vec::new(), follow, resume: true, every, cgroup: None }
     }
 
     /// SIGKILL to everybody at once, 10 s.
@@ -107,6 +110,13 @@ impl StopPlan {
     /// How often [`Stop::progress`](crate::Stop::progress) has news while nothing else happens: each second by default.
     pub fn progress_every(mut self, time: Duration) -> Self {
         self.every = time;
+        self
+    }
+
+    /// The tree began in this [`Cgroup`], and nobody else is in it. Then SIGKILL for everybody is also sent by the kernel to all who are in it, known here or not, and
+    /// the tree is empty when the kernel says that the group is, whatever was lost on the way.
+    pub fn cgroup(mut self, cgroup: &Cgroup) -> Self {
+        self.cgroup = Some(cgroup.clone());
         self
     }
 

@@ -58,6 +58,8 @@ pub enum Refused {
     Descriptors,
     /// There are no descriptors of processes here, or no such signal.
     Unsupported,
+    /// The source had failed, and it was not among those whose descriptors had been kept.
+    SourceFailed,
 }
 
 /// Whether a tree is empty, and what is known of that.
@@ -65,7 +67,8 @@ pub enum Refused {
 #[non_exhaustive]
 pub enum Emptiness {
     /// Nobody is left: the tree was followed from the birth of its leader, the source tells of every birth before the child runs, each
-    /// of them was told to have ended, and nothing was lost on the way.
+    /// of them was told to have ended, and nothing was lost on the way. Or: it began in a [`Cgroup`](crate::Cgroup) of its own
+    /// ([`StopPlan::cgroup`](crate::StopPlan::cgroup)), and the kernel says that nobody is in that.
     Proven,
     /// Everybody who is known of has ended. There may be others, for the reasons given.
     Observed(Doubts),

@@ -1,0 +1,313 @@
+//! Stopping where the source does not tell all: it fails in the middle, records are lost, or this program itself is killed. What is left
+//! then: descriptors that were kept, and a cgroup where one may be made.
+#![cfg(target_os = "linux")]
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use proc_reactor::source::Drained;
+use proc_reactor::{Source, SourceError, Stamped};
+use proc_watch::{
+    Cgroup, CgroupError, Child, Command, Emptiness, ExitStatus, OpenOptions, Refused, SourceName, StopPlan,
+    Watcher,
+};
+use tests::around::{Around, Meddle};
+use tokio::io::AsyncBufReadExt;
+
+/// A limit for what is sure to happen soon.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Fails for good when it is told to.
+#[derive(Debug)]
+struct Breaking(Arc<AtomicBool>);
+
+impl Meddle for Breaking {
+    fn drain(
+        &mut self,
+        source: &mut dyn Source,
+        out: &mut Vec<Stamped>,
+        limit: usize,
+    ) -> Result<Drained, SourceError> {
+        if self.0.load(Ordering::Acquire) {
+            let reason = "it was told to".to_owned();
+            return Err(SourceError::Refused { source_name: "broken", reason, advice: "nothing" });
+        }
+        source.drain(out, limit)
+    }
+}
+
+/// A watcher over each source that works here, and what makes its source fail.
+fn watchers() -> Vec<(Watcher, Arc<AtomicBool>)> {
+    let open = |&source| {
+        let mut options = OpenOptions::default();
+        options.source = Some(source);
+        let opened = match proc_reactor::open(&options) {
+            Ok(opened) => opened,
+            Err(error) => {
+                println!("SKIPPED: {error}");
+                return None;
+            }
+        };
+        let broken = Arc::<AtomicBool>::default();
+        let around = Around::new(opened, Breaking(Arc::clone(&broken)));
+        Some((Watcher::builder().build_over(Box::new(around)).unwrap(), broken))
+    };
+    SourceName::ALL.iter().filter_map(open).collect()
+}
+
+/// One of its own, where that is permitted.
+fn cgroup() -> Option<Cgroup> {
+    match Cgroup::create() {
+        Ok(cgroup) => Some(cgroup),
+        Err(error @ (CgroupError::None | CgroupError::Create { .. })) => {
+            println!("SKIPPED: {error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// A shell script, which says `ready` when it is.
+async fn start(watcher: &Watcher, cgroup: Option<&Cgroup>, script: &str) -> Child {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::piped());
+    if let Some(cgroup) = cgroup {
+        cgroup.enter(command.as_std_mut());
+    }
+    let (mut child, _events) = watcher.spawn(command).unwrap();
+    let mut lines = tokio::io::BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("ready in time").unwrap();
+    assert_eq!(line.as_deref(), Some("ready"));
+    child
+}
+
+fn is_gone(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_none_or(|rest| rest.trim().is_empty() || rest.trim().starts_with(['Z', 'X']))
+}
+
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "{what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+const DEAF: &str = "trap '' TERM; for i in 1 2 3; do sleep 1000 & done; echo ready; wait; exec sleep 1000";
+
+/// Whoever was signalled before the source failed is signalled on, each rung in its time.
+#[tokio::test]
+async fn the_source_fails_and_descriptors_were_kept() {
+    for (watcher, broken) in watchers() {
+        let mut child = start(&watcher, None, DEAF).await;
+        let handle = child.handle();
+        until("the tree is there", || handle.living().len() == 4).await;
+        let pids: Vec<u32> = handle.living().iter().map(|member| member.id.pid()).collect();
+        let mut stop = handle.stop(StopPlan::empty().tree(15, Duration::from_millis(300)).tree(9, PATIENCE));
+        // Its first news is that the rung has been climbed, and all have their signal.
+        let progress = tokio::time::timeout(PATIENCE, stop.progress()).await.unwrap().unwrap();
+        assert_eq!(progress.rungs, 1);
+        broken.store(true, Ordering::Release);
+        let report = tokio::time::timeout(PATIENCE, stop).await.expect("in time").unwrap();
+        // That nobody else is there nobody can say. Those who were known are gone.
+        assert!(matches!(report.empty, Emptiness::Unknown(_)), "{report}");
+        assert_eq!((report.rungs, report.processes.len()), (2, 4), "{report}");
+        assert!(pids.iter().all(|pid| is_gone(*pid)), "{}: {report}", watcher.source_name());
+        assert!(report.processes.iter().all(|process| process.refused.is_none()), "{report}");
+        assert_eq!(child.wait().await.unwrap().signal(), Some(9));
+    }
+}
+
+/// Nobody had a signal yet: there is nobody that anything can be done about, and it says so at once.
+#[tokio::test]
+async fn the_source_has_failed_before() {
+    for (watcher, broken) in watchers() {
+        let mut child = start(&watcher, None, DEAF).await;
+        let handle = child.handle();
+        until("the tree is there", || handle.living().len() == 4).await;
+        let pids: Vec<u32> = handle.living().iter().map(|member| member.id.pid()).collect();
+        broken.store(true, Ordering::Release);
+        let begun = Instant::now();
+        let report =
+            tokio::time::timeout(PATIENCE, child.stop(StopPlan::kill())).await.expect("in time").unwrap();
+        assert!(matches!(report.empty, Emptiness::Unknown(_)), "{report}");
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        let refused =
+            |process: &proc_watch::Stopped| process.refused.is_none_or(|why| why == Refused::SourceFailed);
+        assert!(report.processes.iter().all(refused), "{report}");
+        // This program's own children can be told apart whatever happens.
+        child.start_kill().unwrap();
+        child.wait().await.unwrap();
+        // The others hold nothing, and end with the machine: not so in a test.
+        pids.iter().filter(|pid| !is_gone(**pid)).for_each(|pid| kill(*pid));
+    }
+}
+
+/// By a program of its own, as there is no other way in safe Rust.
+fn kill(pid: u32) {
+    let _ = std::process::Command::new("kill").args(["-9", &pid.to_string()]).stderr(Stdio::null()).status();
+}
+
+/// The same in a cgroup: the kernel kills all, and says that nobody is left.
+#[tokio::test]
+async fn a_cgroup_needs_no_source() {
+    for (watcher, broken) in watchers() {
+        let Some(cgroup) = cgroup() else { return };
+        let mut child = start(&watcher, Some(&cgroup), DEAF).await;
+        until("the tree is there", || cgroup.pids().unwrap().len() == 4).await;
+        let pids = cgroup.pids().unwrap();
+        broken.store(true, Ordering::Release);
+        let plan = StopPlan::terminate(Duration::from_millis(100)).cgroup(&cgroup);
+        let report = tokio::time::timeout(PATIENCE, child.stop(plan)).await.expect("in time").unwrap();
+        assert!(matches!(report.empty, Emptiness::Proven), "{}: {report}", watcher.source_name());
+        assert!(pids.iter().all(|pid| is_gone(*pid)) && cgroup.is_empty().unwrap());
+        assert!(
+            report.survivors.is_empty() && report.processes.iter().all(|process| process.status.is_some())
+        );
+        assert_eq!(child.wait().await.unwrap().signal(), Some(9));
+        let path = cgroup.path().to_owned();
+        assert!(path.is_dir());
+        drop((cgroup, child));
+        // The watcher's thread may have the plan for a moment yet.
+        until("the cgroup is removed", || !path.exists()).await;
+    }
+}
+
+/// A tree that goes on forking, in a cgroup. Who left its session is in it too.
+#[tokio::test]
+async fn a_forking_tree_in_a_cgroup() {
+    for (watcher, _) in watchers() {
+        let Some(cgroup) = cgroup() else { return };
+        let script = "trap '' TERM; setsid sh -c 'i=0; while [ $i -lt 3000 ]; do sleep 5 & i=$((i+1)); done' & echo ready; wait";
+        let mut child = start(&watcher, Some(&cgroup), script).await;
+        until("it forks", || cgroup.pids().unwrap().len() > 20).await;
+        let plan = StopPlan::kill().cgroup(&cgroup);
+        let report = tokio::time::timeout(PATIENCE, child.stop(plan)).await.expect("in time").unwrap();
+        assert!(matches!(report.empty, Emptiness::Proven), "{}: {report}", watcher.source_name());
+        assert!(cgroup.is_empty().unwrap() && report.processes.len() > 20);
+        assert!(report.processes.iter().all(|process| is_gone(process.id.pid())), "{report}");
+        assert!(
+            report
+                .processes
+                .iter()
+                .any(|process| process.status == Some(ExitStatus::Signal { signal: 9, core: false }))
+        );
+        child.wait().await.unwrap();
+    }
+}
+
+/// With a buffer for a few records: what is lost leaves a doubt that the kernel's word on the cgroup removes.
+#[tokio::test]
+async fn a_cgroup_is_proof_though_records_were_lost() {
+    let built = Watcher::builder().source(SourceName::CnProc).receive_buffer(4096).shards(1).build();
+    let watcher = match built {
+        Ok(watcher) => watcher,
+        Err(error) => return println!("SKIPPED: {error}"),
+    };
+    let Some(cgroup) = cgroup() else { return };
+    // Nobody takes turns while the shell forks: this is the only thread of the runtime, and the guard's is slower.
+    let mut lost = 0;
+    for _ in 0..20 {
+        let script = "i=0; while [ $i -lt 500 ]; do (:); i=$((i+1)); done; echo ready; exec sleep 1000";
+        let mut child = start(&watcher, Some(&cgroup), script).await;
+        let plan = StopPlan::kill().cgroup(&cgroup);
+        let report = tokio::time::timeout(PATIENCE, child.stop(plan)).await.expect("in time").unwrap();
+        assert!(matches!(report.empty, Emptiness::Proven), "{report}");
+        // The handle knows what was lost: that nobody lives it can only have observed.
+        if let Emptiness::Observed(doubts) = child.handle().empty().await {
+            lost += u32::from(doubts.lost.is_some());
+        }
+        child.wait().await.unwrap();
+        if lost > 0 {
+            break;
+        }
+    }
+    println!("{lost} of the trees had losses");
+    assert!(lost > 0, "no record was lost: the floods were too small");
+}
+
+/// Row 11: this program is killed, and what it watched goes with it.
+#[test]
+fn the_program_is_killed() {
+    if cgroup().is_none() {
+        return;
+    }
+    let me = std::env::current_exe().unwrap();
+    let mut part = std::process::Command::new(me)
+        .args(["--exact", "part_that_is_killed", "--ignored", "--nocapture"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut words = Vec::new();
+    for line in BufReader::new(part.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        if let Some(rest) = line.split("the tree: ").nth(1) {
+            words = rest.split(' ').map(str::to_owned).collect();
+            break;
+        }
+    }
+    let path = std::path::PathBuf::from(words.remove(0));
+    let pids: Vec<u32> = words.iter().map(|pid| pid.parse().unwrap()).collect();
+    assert!(pids.len() == 4 && pids.iter().all(|pid| !is_gone(*pid)), "{pids:?}");
+    part.kill().unwrap();
+    assert_eq!(part.wait().unwrap().signal(), Some(9));
+    let begun = Instant::now();
+    while !pids.iter().all(|pid| is_gone(*pid)) || path.exists() {
+        assert!(begun.elapsed() < PATIENCE, "{pids:?} live on");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    println!("all gone {:?} after the kill", begun.elapsed());
+}
+
+#[tokio::test]
+#[ignore = "a part of `the_program_is_killed`"]
+async fn part_that_is_killed() {
+    let (watcher, _) = watchers().remove(0);
+    let cgroup = cgroup().unwrap();
+    let _guardian = cgroup.die_with_this_program().unwrap();
+    let _child = start(&watcher, Some(&cgroup), DEAF).await;
+    until("the tree is there", || cgroup.pids().unwrap().len() == 4).await;
+    let pids: Vec<_> = cgroup.pids().unwrap().iter().map(u32::to_string).collect();
+    println!("the tree: {} {}", cgroup.path().display(), pids.join(" "));
+    tokio::time::sleep(PATIENCE).await;
+}
+
+/// Let go, the guardian kills nobody, and is gone.
+#[tokio::test]
+async fn a_guardian_that_is_dropped() {
+    let Some(cgroup) = cgroup() else { return };
+    let (watcher, _) = watchers().remove(0);
+    let guardian = cgroup.die_with_this_program().unwrap();
+    let mut child = start(&watcher, Some(&cgroup), "echo ready; exec sleep 1000").await;
+    drop(guardian);
+    assert_eq!(cgroup.pids().unwrap(), [child.pid().unwrap()]);
+    child.stop(StopPlan::kill()).await.unwrap();
+    child.wait().await.unwrap();
+}
+
+/// A command that cannot enter is not started.
+#[tokio::test]
+async fn a_cgroup_that_is_gone() {
+    let Some(cgroup) = cgroup() else { return };
+    let (watcher, _) = watchers().remove(0);
+    let mut command = Command::new("true");
+    cgroup.enter(command.as_std_mut());
+    std::fs::remove_dir(cgroup.path()).unwrap();
+    let error = watcher.spawn(command).unwrap_err().to_string();
+    assert!(error.contains("true could not be started"), "{error}");
+    assert!(matches!(cgroup.is_empty(), Err(CgroupError::File { .. })));
+    assert_eq!(watcher.stats().trees, 0, "K11");
+}
+
+/// What it says where it may not be made.
+#[test]
+fn a_refused_cgroup_says_where() {
+    let error = Cgroup::create_in("/proc/self/fd").unwrap_err();
+    let CgroupError::Create { ref path, .. } = error else { panic!("{error}") };
+    assert!(path.starts_with("/proc/self/fd") && error.to_string().contains("Delegate=yes"), "{error}");
+}
