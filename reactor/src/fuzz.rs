@@ -26,3 +26,8 @@ pub fn status(text: &[u8]) {
 pub fn perf(bytes: &[u8]) {
     properties::perf(bytes);
 }
+
+/// A message of taskstats, and a record of the kernel's log.
+pub fn account(bytes: &[u8]) {
+    properties::account(bytes);
+}

@@ -42,6 +42,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod account;
 mod activate;
 mod child;
 mod error;
@@ -70,6 +71,7 @@ mod sync;
 mod sys;
 mod wait;
 
+pub use account::{Account, Accounts, AccountsError, OomKill};
 pub use child::ChildFd;
 pub use error::{AttachError, ChangeError, QueueError, SignalError, SourceError};
 pub use event::{Change, Event, EventKind, Member, Stamped, Time};

@@ -117,3 +117,29 @@ fn stop_tree() {
     assert!(text.contains("ignores SIGINT SIGQUIT SIGTERM"), "{text}");
     assert!(text.contains("after 3 steps"), "{text}");
 }
+
+#[test]
+fn usage() {
+    if !works() {
+        return;
+    }
+    let script = "head -c 30000000 /dev/zero | tail -c 29000000 >/dev/null; exit 3";
+    let (_, text) = run(env!("CARGO_BIN_EXE_guide-usage"), &["sh", "-c", script]);
+    assert!(text.contains("all that were waited for: ") && text.contains("exit status: 3"), "{text}");
+    let first = text.lines().next().unwrap();
+    let told = first.contains("tail -c 29000000") && first.contains("exit 0");
+    assert!(told || text.contains("only of the command itself: "), "{text}");
+}
+
+#[test]
+fn cgroup() {
+    if !works() {
+        return;
+    }
+    if let Err(error) = proc_watch::Cgroup::create() {
+        return println!("SKIPPED: {error}");
+    }
+    let script = "setsid sleep 1000 & setsid sleep 1000 & exit 4";
+    let (_, text) = run(env!("CARGO_BIN_EXE_guide-cgroup"), &["sh", "-c", script]);
+    assert!(text.contains("exit status: 4; 2 are left\nnobody is left\n"), "{text}");
+}

@@ -6,6 +6,7 @@ mod cn_proc_model;
 #[cfg(test)]
 mod cn_proc_tests;
 mod epoll;
+mod kernel_log;
 mod loss;
 mod marker;
 mod message;
@@ -18,12 +19,16 @@ mod procfs;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
 mod syscall;
+mod taskstats;
 
 pub(crate) use pidfd::Pidfd;
 pub(crate) use procfs::has_run;
 pub(crate) use syscall::{like_this_thread, monotonic, thread_id};
 
+use std::io;
+
 use super::open::{OpenOptions, SourceName};
+use crate::account::Ledger;
 use crate::error::SourceError;
 use crate::source::{Source, Witnesses};
 
@@ -33,6 +38,14 @@ pub(super) fn open(name: SourceName, options: &OpenOptions) -> Result<Box<dyn So
         SourceName::Perf => Ok(Box::new(perf::Perf::open(options)?)),
         SourceName::Both => Ok(Box::new(both(options)?)),
     }
+}
+
+/// What processes use, and whom the kernel kills for want of memory.
+pub(crate) fn ledgers() -> [io::Result<Box<dyn Ledger>>; 2] {
+    fn boxed(ledger: impl Ledger + 'static) -> Box<dyn Ledger> {
+        Box::new(ledger)
+    }
+    [taskstats::TaskStats::open().map(boxed), kernel_log::KernelLog::open().map(boxed)]
 }
 
 /// The process connector, which has the statuses and the whole machine, held against perf events, which no loss of a socket's

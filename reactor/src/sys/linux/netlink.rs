@@ -46,11 +46,22 @@ fn no_address() -> libc::sockaddr_nl {
     unsafe { zeroed() }
 }
 
+/// A non-blocking socket of generic netlink, which reads and writes like a file, with this receive buffer as far as it is granted.
+pub(super) fn generic(receive_buffer: usize) -> io::Result<OwnedFd> {
+    let socket = Socket::of_protocol(libc::NETLINK_GENERIC)?;
+    socket.force_receive_buffer(receive_buffer).or_else(|_| socket.set_receive_buffer(receive_buffer))?;
+    socket.fd.try_clone()
+}
+
 impl Socket {
     pub(super) fn open() -> io::Result<Self> {
+        Self::of_protocol(libc::NETLINK_CONNECTOR)
+    }
+
+    fn of_protocol(protocol: libc::c_int) -> io::Result<Self> {
         let kind = libc::SOCK_DGRAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         // SAFETY: takes integers, gives a descriptor or -1.
-        let fd = unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_CONNECTOR) };
+        let fd = unsafe { libc::socket(libc::AF_NETLINK, kind, protocol) };
         let fd = check(fd)?;
         // SAFETY: the descriptor is new and nobody else's.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };

@@ -8,6 +8,8 @@ use super::cn_proc_model;
 use super::message::{self, Message, What};
 use super::perf::record;
 use super::procfs::{self, Stat};
+use super::{kernel_log, taskstats};
+use crate::account::Entry;
 use crate::event::Change;
 
 /// What is read of a datagram is all there in a message made of it, and hangs on nothing that follows the message.
@@ -74,6 +76,14 @@ fn made_of(message: &Message) -> Vec<u8> {
 /// See [`cn_proc_model`].
 pub(crate) fn sockets(script: &[u8]) {
     cn_proc_model::run(script);
+}
+
+/// What is told of an end beside its status is told of what the bytes say and of nothing behind them.
+pub(crate) fn account(bytes: &[u8]) {
+    let _ = taskstats::parse(bytes);
+    let Some(Entry::Killed { pid, kill, .. }) = kernel_log::parse(bytes) else { return };
+    let text = String::from_utf8_lossy(bytes);
+    assert!(text.contains(&kill.text) && kill.text.contains(&pid.to_string()));
 }
 
 /// What is read of /proc/PID/stat does not hang on the command's name, whatever that is.
@@ -192,6 +202,13 @@ mod tests {
         #[test]
         fn of_status(text in text()) {
             status(&text);
+        }
+
+        #[test]
+        fn of_accounts(text in text(), pid: u32, name in text()) {
+            account(&text);
+            let head = format!("{},1,2,-;Out of memory: Killed process {pid} (", text.len() % 12);
+            account(&[head.into_bytes(), name].concat());
         }
 
         #[test]
