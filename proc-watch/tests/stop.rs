@@ -71,7 +71,8 @@ async fn a_leader_that_cleans_up_is_all_that_is_signalled() {
     }
 }
 
-/// Rows 1 to 3: who calls setsid or lost its parent is stopped too, and it is not over with the leader.
+/// Rows 1 to 3 and 7: who calls setsid or lost its parent is stopped too, and it is not over with the leader; by the time that it
+/// is over nobody is there any more.
 #[tokio::test]
 async fn who_left_the_group_and_who_is_left_behind() {
     for watcher in watchers() {

@@ -10,7 +10,7 @@ use proc_reactor::{
     EventKind, ExitStatus, OpenOptions, Reactor, Readiness, SourceError, SourceName, TreeOptions, open,
 };
 
-/// The statuses of all orphans are known, in whatever order they and their parents end, and none stays a zombie. A child of the
+/// Row 12 of what users of other tools ask for. The statuses of all orphans are known, in whatever order they and their parents end, and none stays a zombie. A child of the
 /// program itself is left for it to wait for.
 #[test]
 fn orphans_are_reaped_and_children_are_not() {

@@ -413,7 +413,7 @@ fn reap_all(last: u32) -> Vec<(u32, i32)> {
     }
 }
 
-/// The application ignores its children: nobody can wait for them.
+/// Row 14 of what users of other tools ask for: SIGCHLD is never used. The application ignores its children: nobody can wait for them.
 #[test]
 fn k10_an_application_that_ignores_its_children() {
     in_a_program_of_its_own("children_are_ignored");

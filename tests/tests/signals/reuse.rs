@@ -68,6 +68,42 @@ fn k2_it_ends_between_the_decision_and_the_signal() {
     }
 }
 
+/// Row 6 of what users of other tools ask for: a whole stopping, in which another gets the pid of a member between the decision to signal it and
+/// the signal.
+#[test]
+fn k2_a_stopping_spares_who_has_its_pid_by_now() {
+    if !may_choose_pids() {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for source in sources() {
+        let hooks = Hooked::default();
+        let watcher = proc_watch::Watcher::builder();
+        let watcher = watcher.build_over(Box::new(Around::new(source, hooks.clone()))).unwrap();
+        let mut rounds = 0;
+        while rounds < 20 {
+            let pid = make(None).unwrap();
+            let events = watcher.attach(pid as u32).unwrap();
+            let next = Arc::new(Mutex::new(None));
+            let made = Arc::clone(&next);
+            let hook: Hook = Box::new(move || {
+                kill_and_reap(pid);
+                *made.lock().unwrap() = make(Some(pid)).ok();
+            });
+            *hooks.0.lock().unwrap() = if rounds % 2 == 0 { (Some(hook), None) } else { (None, Some(hook)) };
+            let plan = proc_watch::StopPlan::empty().tree(libc::SIGUSR1, Duration::from_secs(60));
+            let report = runtime.block_on(events.stop(plan)).unwrap();
+            assert!(report.empty.is_empty() && report.processes.len() == 1, "{report}");
+            assert_eq!(report.processes[0].rung, None, "{report}");
+            if let Some(next) = next.lock().unwrap().take() {
+                assert!(!was_signalled(next), "{}: {report}", watcher.source_name());
+                kill_and_reap(next);
+                rounds += 1;
+            }
+        }
+    }
+}
+
 /// The same, and another has its pid by the time that it is opened; or by the time of the signal.
 #[test]
 fn k2_another_has_its_pid_between_the_decision_and_the_signal() {
