@@ -229,7 +229,7 @@ async fn progress_names_who_is_left_and_why() {
             progress.survivors.iter().any(|survivor| {
                 survivor.id == child.id()
                     && survivor.ignores.contains(15)
-                    && !survivor.ignores.contains(1)
+                    && !survivor.ignores.contains(10)
                     && survivor.argv == ["sleep", "100"]
                     && survivor.age.is_some_and(|age| age < PATIENCE)
             })
