@@ -19,10 +19,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut child, mut events) = watcher.spawn(Command::new(program).args(args))?;
     let (mut used, mut names) = (Vec::new(), std::collections::HashMap::new());
     while let Some(event) = events.next().await {
+        // It is given all of them: by births it knows whose an end is.
+        let account = accounts.as_mut().map(|accounts| accounts.of(&event)).unwrap_or_default();
         match &event.kind {
             EventKind::Exec { metadata } => drop(names.insert(event.id, metadata.to_string())),
             EventKind::Exit { status } => {
-                let account = accounts.as_mut().map(|accounts| accounts.of(&event)).unwrap_or_default();
                 used.extend(account.usage.map(|usage| (usage, event.id, status.to_string())));
                 if let Some(kill) = account.oom_kill {
                     println!("{}: {kill}", event.id);

@@ -70,8 +70,10 @@ impl Child {
     }
 }
 
-/// Large enough for all that a pipe holds.
+/// What most pipes hold.
 const CHUNK: usize = 64 << 10;
+/// What one may hold at most, unless root has made it larger (`/proc/sys/fs/pipe-max-size`).
+const LARGEST: usize = 1 << 20;
 
 /// Reads until there is nothing now. The pipe goes when it is at its end.
 fn read<R: AsyncRead + Unpin>(
@@ -101,7 +103,10 @@ fn rest<R: AsFd>(pipe: &Option<R>, into: &mut Output, limit: usize) -> io::Resul
     // Its runtime has made it one that does not wait.
     let mut pipe = File::from(pipe.as_fd().try_clone_to_owned()?);
     let mut chunk = vec![0; CHUNK];
-    loop {
+    // No pipe holds more: who goes on writing is not waited for.
+    let mut most = LARGEST;
+    while most > 0 {
+        most = most.saturating_sub(CHUNK);
         match pipe.read(&mut chunk) {
             Ok(0) => return Ok(()),
             Ok(count) => into.add(&chunk[..count], limit),
@@ -113,6 +118,8 @@ fn rest<R: AsFd>(pipe: &Option<R>, into: &mut Output, limit: usize) -> io::Resul
             Err(error) => return Err(error),
         }
     }
+    into.held = true;
+    Ok(())
 }
 
 impl Output {

@@ -189,9 +189,9 @@ impl Cgroup {
     }
 }
 
-/// A line says that all is well; the end of its input without one says that this program is no more.
+/// The end of its input says that this program is no more.
 const GUARDIAN: &str = r#"trap '' HUP INT QUIT TERM USR1 USR2 PIPE
-read -r line && exit 0
+read -r line
 echo 1 > "$1/cgroup.kill"
 n=0
 while [ $n -lt 100 ] && ! rmdir "$1"; do n=$((n + 1)); sleep 0.1; done"#;
@@ -207,10 +207,8 @@ pub struct Guardian {
 
 impl Drop for Guardian {
     fn drop(&mut self) {
-        if let Some(mut input) = self.child.stdin.take() {
-            // If it is there no more there is nobody to tell.
-            let _ = input.write_all(b"\n");
-        }
+        // Before its input ends, so that it does not come to what it is there for. It may be stopped.
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }

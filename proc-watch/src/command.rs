@@ -204,7 +204,7 @@ impl Child {
     /// The same, and what it has used: processor time and peak memory, with those of its children that it has waited for.
     ///
     /// The usage is `None` where the child has been reaped by somebody else or by an earlier [`wait`](Self::wait), where no
-    /// descriptors are left, and where the system has none of processes (Linux before 5.4).
+    /// descriptors are left, and where the system has none of processes (Linux before 5.4). Takes a turn when it is called.
     ///
     /// # Errors
     /// Somebody else has reaped it.
@@ -215,9 +215,18 @@ impl Child {
     pub async fn wait_with_usage(&mut self) -> io::Result<(ExitStatus, Option<Usage>)> {
         drop(self.stdin.take());
         // To wait is to reap: what it has used is asked for between its end and that.
-        if let Some(process) = self.pid().and_then(|pid| ChildFd::open(pid).ok()) {
-            let _ = readable(&process)?.readable().await?;
-            self.usage = process.usage().ok().flatten();
+        if let Some(pid) = self.pid() {
+            match self.handle.descriptor() {
+                // Where it cannot be waited for like this, what it used is not known.
+                Ok(process) => {
+                    if let Ok(end) = readable(&process) {
+                        let _ = end.readable().await;
+                        self.usage = process.usage().ok().flatten();
+                    }
+                }
+                // It has ended: who has its pid and lives is somebody else, should it have been reaped behind our back.
+                Err(_) => self.usage = ChildFd::open(pid).and_then(|process| process.usage()).ok().flatten(),
+            }
         }
         Ok((self.inner().wait().await?, self.usage))
     }
@@ -248,11 +257,9 @@ impl Child {
     ///
     /// Not cancel-safe: what was read is lost, and the child is dropped. [`capture`](Self::capture) is.
     pub async fn wait_with_output(mut self) -> io::Result<std::process::Output> {
-        // Should this be dropped, so is the rest, and with it the tree if that was asked for.
+        // When it is over this is dropped, and before if it is given up: with it goes the tree, if that was asked for.
         let inner = self.take();
-        let output = inner.wait_with_output().await;
-        self.kill_tree_on_drop &= output.is_err();
-        output
+        inner.wait_with_output().await
     }
 
     /// tokio's child. Its tree is not killed by dropping that.

@@ -212,6 +212,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A descriptor duplicated, to wait in this runtime until it polls readable: one and the same can be registered once with each only.
 #[expect(unsafe_code, reason = "tokio cannot know that a descriptor stays open while it is registered")]
 pub(crate) fn readable(fd: impl AsFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // To register outside of a runtime is a panic.
+    tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
     let fd = fd.as_fd().try_clone_to_owned()?;
     // SAFETY: an OwnedFd gives the same open descriptor for as long as it lives, and the AsyncFd owns it.
     let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use proc_reactor::{Member, ProcId, SignalError, SourceError};
+use proc_reactor::{Member, ProcFd, ProcId, SignalError, SourceError};
 use tokio::sync::{oneshot, watch};
 
 use crate::reaper::Job;
@@ -42,6 +42,11 @@ impl TreeHandle {
     /// How long a process of it that lives has done so; by the system's account, with ticks of 10 ms, if its birth was not seen.
     pub fn age(&self, id: ProcId) -> Option<Duration> {
         self.tree.age(id)
+    }
+
+    /// Why the source failed, if it did.
+    pub(crate) fn source_error(&self) -> Option<Arc<SourceError>> {
+        self.tree.source_error()
     }
 
     /// Its events from now on; who lives at this point is not in them.
@@ -100,6 +105,12 @@ impl TreeHandle {
         let mut events = self.events();
         while events.next().await.is_some() {}
         Emptiness::of(&self.tree)
+    }
+
+    /// One of the leader, if it lives.
+    pub(crate) fn descriptor(&self) -> Result<ProcFd, SignalError> {
+        let mut attested = self.inner.reactor.pidfds(&[self.id()])?;
+        attested.pop().expect("one result for one process")
     }
 
     fn stopping(&self, plan: StopPlan, keep: usize) -> Stopping {

@@ -35,6 +35,7 @@ pub struct LeakGuard {
     before: HashSet<ProcId>,
     allowed: Vec<Allowed>,
     grace: Duration,
+    lossy: bool,
     checked: bool,
 }
 
@@ -97,7 +98,7 @@ impl LeakGuard {
         let events = watcher.attach(std::process::id())?;
         let tree = Tree::new(events.id());
         let (before, allowed) = (HashSet::new(), Vec::new());
-        let mut guard = Self { events, tree, before, allowed, grace: GRACE, checked: false };
+        let mut guard = Self { events, tree, before, allowed, grace: GRACE, lossy: false, checked: false };
         guard.take_in();
         guard.before = guard.tree.living().map(|process| process.id).collect();
         Ok(guard)
@@ -115,9 +116,15 @@ impl LeakGuard {
         self
     }
 
+    /// Whether it is no failure that nobody is left who is known of, though records of the source were lost: it is by default, as there may be others.
+    pub fn allow_losses(mut self, allow: bool) -> Self {
+        self.lossy = allow;
+        self
+    }
+
     /// Who is left now. Blocks for as long as somebody is, up to the grace time.
     pub fn leaked(&mut self) -> Leaks {
-        let until = Instant::now() + self.grace;
+        let until = crate::stop::engine::after(Instant::now(), self.grace);
         loop {
             self.take_in();
             let leaks = self.leaks();
@@ -131,7 +138,8 @@ impl LeakGuard {
     /// Fails if somebody is left. Blocks like [`leaked`](Self::leaked).
     ///
     /// # Panics
-    /// Somebody is left; the message names everybody with pid, program, parent and age.
+    /// Somebody is left; the message names everybody with pid, program, parent and age. Or somebody may be: records were lost, or the source has
+    /// failed.
     pub fn check(mut self) {
         self.judge();
     }
@@ -140,6 +148,11 @@ impl LeakGuard {
         self.checked = true;
         let leaks = self.leaked();
         assert!(leaks.processes.is_empty(), "{leaks}");
+        // Who sees nothing must not say that there is nothing.
+        if let Some(error) = self.events.handle().source_error() {
+            panic!("whether processes were left behind nobody can say: {error}");
+        }
+        assert!(leaks.lost == 0 || self.lossy, "{leaks}");
     }
 
     fn take_in(&mut self) {

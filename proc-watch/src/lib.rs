@@ -47,6 +47,7 @@ mod reaper;
 mod reserve;
 mod stop;
 mod stream;
+pub mod supervisor;
 mod tree;
 mod watcher;
 

@@ -85,7 +85,9 @@ pub fn pipe_holders(pipe: impl AsFd) -> Result<PipeHolders, PipeError> {
             Ok(descriptors) => drop(by_pid.insert(pid, holder(&path, pid, descriptors))),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => found.unreadable.push(pid),
             // It has ended.
-            Err(_) => {}
+            Err(error) if is_gone(&error) => {}
+            // That is no news of the process.
+            Err(error) => return Err(PipeError::Proc { path, error }),
         }
     }
     found.holders = by_pid.into_values().collect();
@@ -93,9 +95,31 @@ pub fn pipe_holders(pipe: impl AsFd) -> Result<PipeHolders, PipeError> {
     Ok(found)
 }
 
+/// Whether it says that the process, or what was asked of it, is there no more.
+fn is_gone(error: &io::Error) -> bool {
+    const ENOENT: i32 = 2;
+    const ESRCH: i32 = 3;
+    matches!(error.raw_os_error(), Some(ENOENT | ESRCH))
+}
+
+/// Of a process; of its threads, if it has those and its leader has ended.
 fn descriptors(process: &Path, pipe: (u64, u64)) -> io::Result<Vec<i32>> {
+    match of_task(process, pipe) {
+        Err(error) if is_gone(&error) => {}
+        result => return result,
+    }
+    for thread in fs::read_dir(process.join("task"))? {
+        match of_task(&thread?.path(), pipe) {
+            Err(error) if is_gone(&error) => {}
+            result => return result,
+        }
+    }
+    Ok(Vec::new())
+}
+
+fn of_task(task: &Path, pipe: (u64, u64)) -> io::Result<Vec<i32>> {
     let mut descriptors = Vec::new();
-    for entry in fs::read_dir(process.join("fd"))? {
+    for entry in fs::read_dir(task.join("fd"))? {
         let path = entry?.path();
         // One that was closed meanwhile is none.
         let same = fs::metadata(&path).is_ok_and(|file| (file.dev(), file.ino()) == pipe);

@@ -36,7 +36,7 @@ pub(crate) struct Reaper {
     /// Trees that are being killed because somebody dropped them.
     killing: Arc<AtomicUsize>,
     over: Mutex<mpsc::Receiver<()>>,
-    thread: std::thread::ThreadId,
+    thread: std::thread::JoinHandle<()>,
 }
 
 #[derive(Debug)]
@@ -81,7 +81,12 @@ impl Reaper {
         };
         let thread =
             std::thread::Builder::new().name("proc-reaper".to_owned()).spawn(move || worker.run())?;
-        Ok(Self { jobs: Some(jobs), bell, killing, over: Mutex::new(over), thread: thread.thread().id() })
+        Ok(Self { jobs: Some(jobs), bell, killing, over: Mutex::new(over), thread })
+    }
+
+    /// Whether it has ended by a panic.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.thread.is_finished()
     }
 
     pub(crate) fn take(&self, job: Job) {
@@ -104,7 +109,7 @@ impl Drop for Reaper {
         // the last handle.
         let until = Instant::now() + PATIENCE;
         let over = self.over.get_mut().unwrap_or_else(PoisonError::into_inner);
-        while self.thread != std::thread::current().id()
+        while self.thread.thread().id() != std::thread::current().id()
             && self.killing.load(Ordering::Acquire) > 0
             && Instant::now() < until
         {

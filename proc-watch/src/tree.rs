@@ -146,7 +146,7 @@ impl Tree {
     }
 
     /// All processes, parents before their children.
-    pub fn processes(&self) -> impl Iterator<Item = &Process> {
+    pub fn processes(&self) -> impl DoubleEndedIterator<Item = &Process> {
         self.order.iter().map(|id| &self.processes[id])
     }
 

@@ -39,7 +39,8 @@ pub(crate) struct Inner {
 impl Inner {
     pub(crate) fn reaper(&self) -> io::Result<Arc<Reaper>> {
         let mut reaper = self.reaper.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(reaper) = &*reaper {
+        // Whoever is woken or logs on it may have panicked there: that is no reason to stop nobody ever after.
+        if let Some(reaper) = reaper.as_ref().filter(|reaper| !reaper.is_dead()) {
             return Ok(Arc::clone(reaper));
         }
         let started = Reaper::start(&self.reactor)
@@ -209,7 +210,9 @@ impl Watcher {
     /// by other means than [`Command`](crate::Command).
     ///
     /// `start` makes one child and returns its pid, with whatever else is to be returned; it may be run on another thread, with this one's
-    /// signal mask, processors and runtime. The child is for whoever made it to wait for.
+    /// signal mask, processors and runtime, and has to make the child on that thread: one that another thread makes is followed from when it
+    /// returns, which [`Emptiness`](crate::Emptiness) says, and who is no child of this program is not followed. The child is for whoever made it to
+    /// wait for.
     ///
     /// # Errors
     /// Those of `start`, or the source has failed.

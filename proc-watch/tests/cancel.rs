@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use proc_watch::supervisor::{Ready, Service, State, Supervisor, Verdict};
 use proc_watch::{Child, Command, Emptiness, EventKind, Events, ExitStatus, StopPlan, Watcher};
 use tokio::io::AsyncReadExt;
 
@@ -29,6 +30,12 @@ const TRIED: &[(&str, &str)] = &[
     ("stop/mod.rs", "Stop"),
     ("stop/mod.rs", "progress"),
     ("stream.rs", "next"),
+    ("supervisor/handle.rs", "next"),
+    ("supervisor/handle.rs", "reload"),
+    ("supervisor/handle.rs", "shutdown"),
+    ("supervisor/handle.rs", "stop"),
+    ("supervisor/handle.rs", "wait"),
+    ("supervisor/handle.rs", "wait_ready"),
 ];
 
 /// Polls it until it has not been ready that often, and drops it.
@@ -218,6 +225,72 @@ async fn the_end_of_a_process_and_of_a_tree() {
         assert_eq!(watcher.stats().queues, 0, "K11");
         println!("{}: dropped at an await {drops} and {more} times", watcher.source_name());
         assert!(drops > 0 && more > 0);
+    }
+}
+
+/// A supervisor goes on by itself, whoever waits.
+#[tokio::test]
+async fn a_supervisor_goes_on() {
+    for watcher in watchers() {
+        let dir = tempfile::tempdir().unwrap();
+        let (flag, slow) = (dir.path().join("up"), dir.path().join("go"));
+        let script = format!(
+            "trap 'while [ ! -e {1} ]; do sleep 0.01; done; exit' TERM; while [ ! -e {0} ]; do sleep 0.01; done; echo up; while :; do sleep 0.01; done",
+            flag.display(),
+            slow.display()
+        );
+        let service = Service::new("one", "sh").args(["-c", &script]).lines(|_| {}).reload(0);
+        let service = service.ready(Ready::Line("up".to_owned())).stop(StopPlan::terminate(PATIENCE));
+        let supervisor = Supervisor::builder().service(service).start(&watcher).unwrap();
+        let (mut events, one) = (supervisor.events(), supervisor.service("one").unwrap());
+        // Whatever the state, each is given up at its awaits before what it waits for is let happen.
+        for after in 0..ENOUGH {
+            let wait = Duration::from_millis(5);
+            assert!(
+                tokio::time::timeout(wait, give_up(supervisor.wait_ready(), after))
+                    .await
+                    .ok()
+                    .flatten()
+                    .is_none()
+            );
+            assert!(
+                tokio::time::timeout(wait, give_up(one.wait_ready(), after)).await.ok().flatten().is_none()
+            );
+            assert!(
+                tokio::time::timeout(wait, give_up(supervisor.wait(), after)).await.ok().flatten().is_none()
+            );
+            let _ = tokio::time::timeout(wait, give_up(one.reload(), after)).await;
+        }
+        std::fs::write(&flag, "").unwrap();
+        let (ready, drops) = until_ready!(one.wait_ready());
+        assert_eq!(ready.unwrap().starts, 1);
+        supervisor.wait_ready().await.unwrap();
+        let mut stops = 0;
+        for after in 0..3 {
+            let stop = tokio::time::timeout(Duration::from_millis(5), give_up(one.stop(), after));
+            stops += usize::from(stop.await.ok().flatten().is_none());
+        }
+        std::fs::write(&slow, "").unwrap();
+        assert_eq!(one.stop().await.state, State::Down);
+        let mut told = Vec::new();
+        drop(tokio::time::timeout(Duration::from_millis(1), give_up(supervisor.shutdown(PATIENCE), 0)).await);
+        let (verdict, more) = until_ready!(supervisor.wait());
+        assert_eq!(verdict, Verdict::Asked);
+        drop((one, supervisor));
+        let mut lost = 0;
+        loop {
+            let (event, drops) = until_ready!(events.next());
+            lost += drops;
+            match event {
+                Some(event) => told.push(event.to_string()),
+                None => break,
+            }
+        }
+        let states = ["starting", "up", "ready", "stopping", "down"].map(|state| format!("one: {state}"));
+        let told: Vec<_> = told.into_iter().filter(|line| states.contains(line)).collect();
+        assert_eq!(told, states);
+        let name = watcher.source_name();
+        println!("{name}: dropped at an await {} times, and {drops}, {stops}, {more}, {lost}", 4 * ENOUGH);
     }
 }
 

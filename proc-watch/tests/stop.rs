@@ -389,3 +389,54 @@ async fn cancel_safe_at_each_await() {
         child.wait().await.unwrap();
     }
 }
+
+/// What a handler starts to clean up with is not what the signal is for; SIGKILL leaves nobody.
+#[tokio::test]
+async fn who_cleans_up_is_spared() {
+    for watcher in watchers() {
+        let dir = tempfile::tempdir().unwrap();
+        let done = dir.path().join("done");
+        let script = format!(
+            "trap 'sh -c \"sleep 0.1; sleep 0.1; : > {}\"; exit 0' TERM; echo ready; while :; do sleep 0.01; done",
+            done.display()
+        );
+        let (mut child, _events) = start(&watcher, &script).await;
+        let report = stopped(&child, StopPlan::empty().tree(15, PATIENCE)).await;
+        assert_gone(&report, &watcher);
+        assert!(done.exists(), "{}: {report}", watcher.source_name());
+        assert_eq!(report.processes[0].status, Some(ExitStatus::Code(0)), "{report}");
+        child.wait().await.unwrap();
+    }
+}
+
+/// Times that no clock reaches stop nobody from being stopped, then or later.
+#[tokio::test]
+async fn times_without_end() {
+    for watcher in watchers() {
+        let (mut child, _events) = start(&watcher, "trap '' TERM; echo ready; exec sleep 100").await;
+        let plan =
+            StopPlan::empty().leader(15, Duration::MAX).follow(Duration::MAX).progress_every(Duration::MAX);
+        let mut endless = child.stop(plan);
+        endless.progress().await.unwrap();
+        let often =
+            child.stop(StopPlan::empty().tree(0, Duration::from_millis(50)).progress_every(Duration::ZERO));
+        assert!(matches!(often.await.unwrap().empty, Emptiness::No { living: 1 }));
+        assert_gone(&stopped(&child, StopPlan::kill()).await, &watcher);
+        assert!(tokio::time::timeout(PATIENCE, endless).await.unwrap().unwrap().empty.is_empty());
+        child.wait().await.unwrap();
+    }
+}
+
+/// It is over with it, whichever way that is.
+#[tokio::test]
+async fn kill_tree_on_drop_and_all_of_its_output() {
+    for watcher in watchers() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 100 >/dev/null 2>&1 & echo $!"]).stdout(std::process::Stdio::piped());
+        let (mut child, _events) = watcher.spawn(command).unwrap();
+        let handle = child.handle();
+        child.kill_tree_on_drop(true);
+        assert!(child.wait_with_output().await.unwrap().status.success());
+        assert!(tokio::time::timeout(PATIENCE, handle.empty()).await.unwrap().is_empty());
+    }
+}

@@ -4,7 +4,7 @@ mod each_source;
 
 use std::time::Duration;
 
-use proc_watch::{Command, ExitStatus, SpawnError, StopPlan};
+use proc_watch::{Command, Emptiness, ExitStatus, SpawnError, StopPlan};
 use process_wrap::tokio::{CommandWrap, KillOnDrop, ProcessGroup, ProcessSession};
 
 use each_source::watchers;
@@ -77,5 +77,50 @@ async fn a_way_of_one_s_own() {
         assert_eq!(ends.len(), 2);
         assert!(!known || ends == [(false, ExitStatus::Code(2)), (true, ExitStatus::Code(3))], "{ends:?}");
         assert_eq!(child.wait().await.unwrap().code(), Some(3));
+    }
+}
+
+/// The child is made by a thread that nobody looks at: what it did before it is claimed is not known, and that is said.
+#[tokio::test]
+async fn by_another_thread_there_is_a_doubt() {
+    for watcher in watchers() {
+        let (mut child, handle, _events) = watcher
+            .spawn_with(|| {
+                let runtime = tokio::runtime::Handle::current();
+                let made = std::thread::spawn(move || {
+                    let _entered = runtime.enter();
+                    let script = "(setsid sleep 2 &); exec sleep 100";
+                    let child = Command::new("sh").args(["-c", script]).spawn()?;
+                    std::thread::sleep(Duration::from_millis(100));
+                    Ok::<_, std::io::Error>((child.id().expect("it has just been started"), child))
+                });
+                made.join().expect("no panic")
+            })
+            .unwrap();
+        let report = tokio::time::timeout(PATIENCE, handle.stop(StopPlan::kill())).await.unwrap().unwrap();
+        // Either all of it was seen, or it is said that it may not have been.
+        let whole = report.processes.len() > 1;
+        assert!(report.empty.is_empty(), "{report}");
+        assert!(
+            whole || matches!(report.empty, Emptiness::Observed(_)),
+            "{}: {report}",
+            watcher.source_name()
+        );
+        child.wait().await.unwrap();
+    }
+}
+
+/// Whoever is none of this program's children is not taken for one.
+#[tokio::test]
+async fn a_pid_that_is_nobody_s_of_ours() {
+    for watcher in watchers() {
+        for pid in [0, 1, u32::MAX] {
+            let ((), handle, _events) = watcher.spawn_with(move || Ok((pid, ()))).unwrap();
+            let report =
+                tokio::time::timeout(PATIENCE, handle.stop(StopPlan::empty().tree(0, PATIENCE))).await;
+            let report = report.unwrap().unwrap();
+            assert!(report.processes.is_empty(), "{pid}: {report}");
+            assert!(!matches!(report.empty, Emptiness::Proven), "{pid}: {report}");
+        }
     }
 }

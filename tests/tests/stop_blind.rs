@@ -157,9 +157,9 @@ async fn the_source_has_failed_before() {
             tokio::time::timeout(PATIENCE, child.stop(StopPlan::kill())).await.expect("in time").unwrap();
         assert!(matches!(report.empty, Emptiness::Unknown(_)), "{report}");
         assert!(begun.elapsed() < Duration::from_secs(5));
-        let refused =
-            |process: &proc_watch::Stopped| process.refused.is_none_or(|why| why == Refused::SourceFailed);
-        assert!(report.processes.iter().all(refused), "{report}");
+        let living = report.processes.iter().filter(|process| process.status.is_none());
+        let refused: Vec<_> = living.map(|process| process.refused).collect();
+        assert_eq!(refused, [Some(Refused::SourceFailed); 4], "{report}");
         // This program's own children can be told apart whatever happens.
         child.start_kill().unwrap();
         child.wait().await.unwrap();
@@ -305,6 +305,27 @@ async fn a_guardian_that_is_dropped() {
     assert_eq!(cgroup.pids().unwrap(), [child.pid().unwrap()]);
     child.stop(StopPlan::kill()).await.unwrap();
     child.wait().await.unwrap();
+}
+
+/// A plan with a cgroup that the tree is not in: what the kernel says of that proves nothing of those who live.
+#[tokio::test]
+async fn a_cgroup_that_it_is_not_in_is_no_proof() {
+    for (watcher, broken) in watchers() {
+        let Some(cgroup) = cgroup() else { return };
+        let mut child = start(&watcher, None, DEAF).await;
+        let handle = child.handle();
+        until("the tree is there", || handle.living().len() == 4).await;
+        let pids: Vec<u32> = handle.living().iter().map(|member| member.id.pid()).collect();
+        let plan = StopPlan::empty().tree(15, Duration::from_millis(50)).cgroup(&cgroup);
+        let report = tokio::time::timeout(PATIENCE, child.stop(plan.clone())).await.unwrap().unwrap();
+        assert!(matches!(report.empty, Emptiness::No { living: 4 }), "{report}");
+        broken.store(true, Ordering::Release);
+        let report = tokio::time::timeout(PATIENCE, child.stop(plan)).await.unwrap().unwrap();
+        assert!(matches!(report.empty, Emptiness::Unknown(_)), "{report}");
+        child.start_kill().unwrap();
+        child.wait().await.unwrap();
+        pids.iter().filter(|pid| !is_gone(**pid)).for_each(|pid| kill(*pid));
+    }
 }
 
 /// A command that cannot enter is not started.

@@ -4,13 +4,13 @@
 //! tree that goes on forking is chased until there is none left to fork. It waits for nothing itself; whoever drives it comes
 //! again when there is news or when [`Stopping::step`] says so.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use proc_reactor::{
-    Event, EventKind, ExitStatus, ProcFd, ProcId, Reader, Readiness, SignalError, TreeHandle,
+    Event, EventKind, ExitStatus, ProcFd, ProcId, Reader, Readiness, SignalError, Time, TreeHandle,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -27,6 +27,8 @@ const CHUNK: usize = 128;
 /// When to try again who could not be signalled just now.
 const AGAIN: Duration = Duration::from_millis(2);
 const SIGKILL: i32 = 9;
+/// The most often that progress is told.
+const OFTEN: Duration = Duration::from_millis(10);
 /// Survivors that are looked up for a progress report.
 const NAMED: usize = 32;
 
@@ -47,12 +49,16 @@ pub(crate) struct Stopping {
     living: usize,
     /// Who is to get the signal of this rung and has not yet.
     due: VecDeque<ProcId>,
+    /// Who has got it, and when, by the clock of events.
+    sent: HashMap<ProcId, Duration>,
     /// Descriptors that were attested, kept for further rungs, as many as are permitted.
     kept: HashMap<ProcId, ProcFd>,
     keep: usize,
     reserve: Arc<Reserve>,
     /// The source has failed: there is no more news, and nobody else can be told from who has his pid.
     failed: bool,
+    /// All who lived when it began were in the plan's cgroup, so that whoever is born to them is.
+    all_in_cgroup: bool,
     reported: Option<Instant>,
     progress: Option<watch::Sender<Progress>>,
     /// Whether somebody wants to know who is left.
@@ -67,6 +73,12 @@ pub(crate) enum Step {
     Wait(Instant),
     /// It is over, and has been reported.
     Over,
+}
+
+/// A time that may be so long that no clock reaches it.
+pub(crate) fn after(from: Instant, time: Duration) -> Instant {
+    const AN_AGE: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+    from.checked_add(time).unwrap_or_else(|| from + AN_AGE)
 }
 
 impl Stopping {
@@ -91,15 +103,21 @@ impl Stopping {
             place: HashMap::new(),
             living: 0,
             due: VecDeque::new(),
+            sent: HashMap::new(),
             kept: HashMap::new(),
             keep,
             reserve,
             failed: false,
+            all_in_cgroup: false,
             reported: None,
             progress: None,
             listened: Arc::default(),
             done: None,
         };
+        if let Some(cgroup) = &stopping.plan.cgroup {
+            let inside: HashSet<u32> = cgroup.pids().unwrap_or_default().into_iter().collect();
+            stopping.all_in_cgroup = living.iter().all(|member| inside.contains(&member.id.pid()));
+        }
         for member in living {
             stopping.enter(member.id, member.parent, false);
         }
@@ -185,9 +203,9 @@ impl Stopping {
     /// When the next rung is to be climbed.
     fn rung_ends(&self) -> Instant {
         let Some(rung) = self.rung() else { return self.begun };
-        let end = self.since + rung.grace;
+        let end = after(self.since, rung.grace);
         match self.leader_ended {
-            Some(ended) if rung.whom == Whom::Leader => end.min(ended + self.plan.follow),
+            Some(ended) if rung.whom == Whom::Leader => end.min(after(ended, self.plan.follow)),
             _ => end,
         }
     }
@@ -199,6 +217,7 @@ impl Stopping {
     fn climb(&mut self, rung: Rung) {
         self.climbed += 1;
         self.since = Instant::now();
+        self.sent.clear();
         tracing::debug!(root = %self.handle.id(), living = self.living, %rung, "stopping");
         let root = self.handle.id();
         let meant =
@@ -218,13 +237,12 @@ impl Stopping {
 
     fn apply(&mut self, event: &Event) {
         match &event.kind {
-            EventKind::Fork { child } => self.born(*child, Some(event.id)),
-            EventKind::Found { .. } => self.born(event.id, event.parent),
+            EventKind::Fork { child } => self.born(*child, Some(event.id), Some(event.time)),
+            EventKind::Found { .. } => self.born(event.id, event.parent, None),
             EventKind::Exit { status } => self.leave(event.id, *status),
             EventKind::Gap { living, .. } => {
-                let present: std::collections::HashSet<ProcId> =
-                    living.iter().map(|member| member.id).collect();
-                living.iter().for_each(|member| self.born(member.id, member.parent));
+                let present: HashSet<ProcId> = living.iter().map(|member| member.id).collect();
+                living.iter().for_each(|member| self.born(member.id, member.parent, None));
                 let lives = |process: &&Stopped| process.status.is_none();
                 let gone = self.processes.iter().filter(lives).map(|process| process.id);
                 let gone: Vec<_> = gone.filter(|id| !present.contains(id)).collect();
@@ -234,10 +252,17 @@ impl Stopping {
         }
     }
 
-    fn born(&mut self, id: ProcId, parent: Option<ProcId>) {
+    /// Somebody is born: `time`, if that was seen.
+    fn born(&mut self, id: ProcId, parent: Option<ProcId>, time: Option<Time>) {
         let new = self.enter(id, parent, true);
-        if new && self.rung().is_some_and(|rung| rung.whom == Whom::Tree) {
-            self.due.push_back(id);
+        let Some(rung) = self.rung().filter(|rung| new && rung.whom == Whom::Tree) else { return };
+        // Whom somebody starts who has had the signal already, he starts because of it: to clean up, say. SIGKILL leaves no such time.
+        let told = parent.and_then(|parent| self.sent.get(&parent).copied());
+        match (told, time) {
+            (Some(told), Some(time)) if rung.signal != SIGKILL && time.monotonic() >= told => {
+                self.sent.insert(id, told);
+            }
+            _ => self.due.push_back(id),
         }
     }
 
@@ -288,6 +313,7 @@ impl Stopping {
                 .filter(|id| self.place.get(id).is_some_and(|at| self.processes[*at].status.is_none()));
             let (kept, new): (Vec<_>, Vec<_>) = ids.partition(|id| self.kept.contains_key(id));
             for id in kept {
+                self.sent.insert(id, self.handle.now());
                 let result = self.kept[&id].signal(rung.signal).map(|()| self.resume(&self.kept[&id], rung));
                 self.note(id, result, &mut again);
             }
@@ -306,8 +332,10 @@ impl Stopping {
             };
             let mut short = false;
             for (id, process) in new.into_iter().zip(attested) {
+                let now = self.handle.now();
                 let result = process.and_then(|process| {
                     process.signal(rung.signal)?;
+                    self.sent.insert(id, now);
                     self.resume(&process, rung);
                     if self.kept.len() < self.keep && self.climbed < self.plan.rungs.len() {
                         self.kept.insert(id, process);
@@ -388,7 +416,8 @@ impl Stopping {
         let Some(progress) = self.progress.as_ref().filter(|progress| !progress.is_closed()) else {
             return never;
         };
-        let due = self.reported.map_or(now, |last| last + self.plan.every);
+        let every = self.plan.every.max(OFTEN);
+        let due = self.reported.map_or(now, |last| after(last, every));
         if !climbed && now < due {
             return due;
         }
@@ -398,7 +427,7 @@ impl Stopping {
         let elapsed = now - self.begun;
         progress.send_replace(Progress { rungs: self.climbed, rung, elapsed, living, survivors });
         self.reported = Some(now);
-        now + self.plan.every
+        after(now, every)
     }
 
     fn survivors(&self, most: usize) -> Vec<Survivor> {
@@ -417,16 +446,22 @@ impl Stopping {
 
     fn over(&mut self) -> Step {
         let empty = match (self.handle.source_error(), self.is_cgroup_empty()) {
+            (None, _) if self.living > 0 => Emptiness::No { living: self.living },
+            (None, Some(false)) => Emptiness::No { living: 1 },
             // What began in it is in it: only who was there before may be elsewhere.
-            (_, Some(true)) if !self.handle.doubts().attached => Emptiness::Proven,
+            (_, Some(true)) if self.all_in_cgroup && !self.handle.doubts().attached => Emptiness::Proven,
             (Some(error), _) if self.living > 0 => Emptiness::Unknown(error),
-            (_, Some(false)) => Emptiness::No { living: self.living.max(1) },
-            _ if self.living > 0 => Emptiness::No { living: self.living },
             _ => Emptiness::of(&self.handle),
         };
         if empty.is_empty() {
             let ids: Vec<_> = self.processes.iter().map(|process| process.id).collect();
             ids.into_iter().for_each(|id| self.leave(id, ExitStatus::Unknown));
+        }
+        if self.failed {
+            let left = self.processes.iter_mut().filter(|process| process.status.is_none());
+            for process in left {
+                process.refused.get_or_insert(Refused::SourceFailed);
+            }
         }
         let report = StopReport {
             root: self.handle.id(),

@@ -44,7 +44,8 @@ pub struct Rung {
 pub enum Whom {
     /// The process that the tree is of, which may see to its children itself.
     Leader,
-    /// Everybody who lives, and everybody who is born while the rung's time is not over.
+    /// Everybody who lives, and who is born while the rung's time is not over: all of them if the signal is SIGKILL, else those whose parents
+    /// had not had the signal when they were.
     Tree,
 }
 
@@ -85,6 +86,9 @@ impl StopPlan {
     }
 
     /// Then a signal to everybody, and `grace` for all to be gone.
+    ///
+    /// Whoever is born meanwhile gets it too; but for SIGKILL, not who is started by one that has had it already, as a handler starts
+    /// what it cleans up with.
     pub fn tree(self, signal: i32, grace: Duration) -> Self {
         self.then(Rung { whom: Whom::Tree, signal, grace })
     }

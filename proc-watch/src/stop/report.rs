@@ -108,6 +108,7 @@ impl fmt::Display for Emptiness {
                 reasons.extend(doubts.lost.map(|lost| format!("{lost} of the source were lost")));
                 reasons
                     .extend(doubts.attached.then(|| "the tree had been there before it was watched".into()));
+                reasons.extend(doubts.birth_unseen.then(|| "its birth was not seen".into()));
                 reasons.extend((doubts.unseen > 0).then(|| format!("{} went out of sight", doubts.unseen)));
                 reasons.extend(doubts.inexact.then(|| "the source does not see every birth".into()));
                 f.write_str(&reasons.join(", and "))

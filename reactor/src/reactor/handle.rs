@@ -473,7 +473,8 @@ pub struct Spawning {
 }
 
 impl Spawning {
-    /// The child is `pid`: its reader has everything from its birth on. Call this on the thread that made the child.
+    /// The child is `pid`: its reader has everything from its birth on. Call this on the thread that made the child. One that another thread
+    /// made is followed from now on, which the tree's [`Doubts`](crate::Doubts) say; who is no child of this program is not followed.
     pub fn claim(mut self, pid: u32) -> Reader {
         let shared = Arc::clone(&self.shared);
         self.claimed = true;
@@ -484,10 +485,16 @@ impl Spawning {
             state.end_spawn(self.thread);
             if state.claim(self.key, pid).is_none() {
                 drop(state);
-                // The spawner has not waited for it yet: the pid is still its own.
+                // The spawner has not waited for it yet: the pid is still its own. Whoever is somebody else's child is nobody to be followed.
                 let child = turn.source.look(pid).ok().flatten();
+                let is_ours = child.as_ref().is_none_or(|child| child.parent == std::process::id());
+                let (pid, child) = if is_ours { (pid, child) } else { (0, None) };
                 child.iter().filter(|child| !child.is_zombie()).for_each(|child| turn.source.found(child));
                 state = shared.state.lock();
+                if let Some(tree) = state.roots.get_mut(self.key) {
+                    // What it did between its birth and now is not known, by a loss or because another thread made it.
+                    tree.doubts.birth_unseen = true;
+                }
                 birth_was_lost(&mut state, self.key, pid, time, child);
             }
             state.news(&mut turn.wakes);

@@ -28,6 +28,8 @@ pub struct Doubts {
     /// It was attached to: who had lost its parent before is not in it; with sources that are no
     /// [whole machine's](crate::Capabilities::whole_machine) nor is who was being made just then and ended at once.
     pub attached: bool,
+    /// The birth of its leader was not seen, by a loss or as another thread made it: what it did before it was claimed is not known.
+    pub birth_unseen: bool,
     /// So many of its processes went out of sight ([`EventKind::Unseen`]): what they start is not in it.
     pub unseen: u64,
     /// The source does not see every birth ([`Capabilities::exact_tree`](crate::Capabilities::exact_tree)).
@@ -57,6 +59,11 @@ impl Doubts {
 impl TreeHandle {
     pub(crate) fn of(shared: &Arc<Shared>, key: RootKey, id: ProcId) -> Option<Self> {
         shared.state.lock().roots.hold(key).then(|| Self { shared: Arc::clone(shared), key, id })
+    }
+
+    /// Now, by the clock of events ([`Time::monotonic`](crate::Time::monotonic)) of sources of this system.
+    pub fn now(&self) -> std::time::Duration {
+        std::time::Duration::from_nanos(crate::sys::monotonic())
     }
 
     /// The process that it is the tree of.

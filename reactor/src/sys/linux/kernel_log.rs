@@ -38,7 +38,7 @@ impl Ledger for KernelLog {
                 Ok(0) => return,
                 Ok(length) => out.extend(parse(&self.buffer[..length])),
                 // Some were overwritten before they were read; the next is the oldest that is left.
-                Err(error) if error.raw_os_error() == Some(libc::EPIPE) => out.push(Entry::Lost),
+                Err(error) if error.raw_os_error() == Some(libc::EPIPE) => out.push(Entry::LogLost),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return,
             }
@@ -57,7 +57,7 @@ pub(super) fn parse(record: &[u8]) -> Option<Entry> {
     let text = text.lines().next()?;
     let (why, whom) = text.split_once(": Killed process ")?;
     let in_cgroup = why == "Memory cgroup out of memory";
-    let by_kernel = priority >> 3 == 0 && (in_cgroup || why == "Out of memory");
+    let by_kernel = priority >> 3 == 0 && (in_cgroup || why.starts_with("Out of memory"));
     let pid = whom.split(' ').next()?.parse().ok()?;
     by_kernel.then(|| Entry::Killed { pid, logged, kill: OomKill { in_cgroup, text: text.to_owned() } })
 }

@@ -94,7 +94,7 @@ impl TaskStats {
         }
     }
 
-    fn enter(&mut self, thread: &Thread) -> Option<Entry> {
+    fn enter(&mut self, thread: &Thread, out: &mut Vec<Entry>) {
         let before = self.unfinished.remove(&thread.process).unwrap_or_default();
         let usage = Usage {
             user: before.user + thread.used.user,
@@ -103,12 +103,19 @@ impl TaskStats {
         };
         if !thread.is_last {
             if self.unfinished.len() >= UNFINISHED {
-                self.unfinished.clear();
+                self.lose(out);
             }
             self.unfinished.insert(thread.process, usage);
-            return None;
+            return;
         }
-        Some(Entry::Used { pid: thread.process, status: thread.status, ended: thread.ended, usage })
+        let &Thread { process: pid, status, born, ended, .. } = thread;
+        out.push(Entry::Used { pid, status, born, ended, usage });
+    }
+
+    /// Which threads were lost nobody says: half of a process is nothing.
+    fn lose(&mut self, out: &mut Vec<Entry>) {
+        self.unfinished.clear();
+        out.push(Entry::UsageLost);
     }
 }
 
@@ -117,14 +124,11 @@ impl Ledger for TaskStats {
         loop {
             match self.socket.read(&mut *self.buffer) {
                 Ok(length) => {
-                    let thread = parse(self.buffer.get(..length).unwrap_or_default());
-                    out.extend(thread.and_then(|thread| self.enter(&thread)));
+                    if let Some(thread) = parse(self.buffer.get(..length).unwrap_or_default()) {
+                        self.enter(&thread, out);
+                    }
                 }
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    // Which threads were lost nobody says: half of a process is nothing.
-                    self.unfinished.clear();
-                    out.push(Entry::Lost);
-                }
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => self.lose(out),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return,
             }
@@ -139,6 +143,8 @@ pub(super) struct Thread {
     is_last: bool,
     /// Of the process, if it is the last.
     status: i32,
+    /// Of the process.
+    born: Duration,
     ended: Duration,
     used: Usage,
 }
@@ -153,11 +159,14 @@ pub(super) fn parse(message: &[u8]) -> Option<Thread> {
         return None;
     }
     let (elapsed, begun) = (Duration::from_micros(long(144)?), Duration::from_secs(long(344)?));
+    let ended = begun.saturating_add(elapsed);
+    let age = Duration::from_micros(long(376)?);
     Some(Thread {
         process: u32::from_ne_bytes(number(stats, 368)?),
         is_last: stats[8] & AGROUP != 0,
         status: i32::from_ne_bytes(number(stats, 4)?),
-        ended: begun.saturating_add(elapsed),
+        born: ended.saturating_sub(age),
+        ended,
         used: Usage {
             user: Duration::from_micros(long(152)?),
             system: Duration::from_micros(long(160)?),
@@ -206,6 +215,7 @@ mod tests {
         put(200, &peak.to_ne_bytes());
         put(344, &1_000_u64.to_ne_bytes());
         put(368, &process.to_ne_bytes());
+        put(376, &1_500_000_u64.to_ne_bytes());
         let aggregate = [attribute(1, &process.to_ne_bytes()), attribute(TYPE_STATS, &stats)].concat();
         [vec![0; HEADER + GENERIC], attribute(TYPE_AGGR_PID, &aggregate)].concat()
     }
@@ -214,13 +224,17 @@ mod tests {
     fn threads_of_one_process_are_added_up() {
         let socket = File::open("/dev/null").unwrap();
         let mut stats = TaskStats { socket, unfinished: HashMap::new(), buffer: Box::new([0; DATAGRAM]) };
-        let mut enter = |bytes: &[u8]| stats.enter(&parse(bytes).unwrap());
+        let mut out = Vec::new();
+        let mut enter = |bytes: &[u8]| {
+            stats.enter(&parse(bytes).unwrap(), &mut out);
+            out.pop()
+        };
         assert_eq!(enter(&message(16, 7, false, 100, 50)), None);
         assert_eq!(enter(&message(12, 8, false, 1, 1)), None);
         let told = enter(&message(16, 7, true, 10, 40));
         let usage = Usage { user: Duration::from_micros(110), peak_memory: 50 << 10, ..Usage::default() };
-        let ended = Duration::from_millis(1_002_500);
-        assert_eq!(told, Some(Entry::Used { pid: 7, status: 0x300, ended, usage }));
+        let (born, ended) = (Duration::from_millis(1_001_000), Duration::from_millis(1_002_500));
+        assert_eq!(told, Some(Entry::Used { pid: 7, status: 0x300, born, ended, usage }));
         assert_eq!(stats.unfinished.len(), 1);
     }
 

@@ -1,0 +1,506 @@
+//! The task in which everything is decided: commands and news come in here, in one order, and what is to be done is done.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use proc_reactor::{ExitStatus, ProcId};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+
+use crate::error::SpawnError;
+use crate::handle::TreeHandle;
+use crate::stop::{Emptiness, StopPlan};
+use crate::stream::Events;
+use crate::supervisor::check;
+use crate::supervisor::core::{Core, Effect, Input, State, Timer, Verdict};
+use crate::supervisor::event::{ServiceEvent, ServiceEventKind, Status};
+use crate::supervisor::life::{Life, News, Teller, Told};
+use crate::supervisor::notice::Socket;
+use crate::supervisor::output::{self, Heard};
+use crate::supervisor::spec::{Ready, Service};
+use crate::watcher::Watcher;
+
+/// What somebody wants.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Start(usize),
+    Stop(usize),
+    Restart(usize),
+    Reload(usize, oneshot::Sender<Result<(), ReloadError>>),
+    /// Say when all that was wanted before has been taken in.
+    Sync(oneshot::Sender<()>),
+    /// Stop all, within this time.
+    Shutdown(Option<Duration>),
+}
+
+/// Why a service was not made to read its configuration again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// Its specification names no signal for that.
+    #[error("it has no signal for that; give it one (Service::reload)")]
+    NoSignal,
+    /// It does not run.
+    #[error("it does not run")]
+    NotUp,
+    /// It could not be signalled.
+    #[error(transparent)]
+    Signal(#[from] proc_reactor::SignalError),
+    /// The supervisor is over.
+    #[error("the supervisor is over")]
+    Over,
+}
+
+/// Makes a process of a script's, instead of a real one.
+pub(crate) type Starter = Arc<dyn Fn(&str) -> io::Result<u32> + Send + Sync>;
+
+/// A service that may be running.
+#[derive(Debug)]
+struct Running {
+    handle: TreeHandle,
+    life: u64,
+    /// What asks whether it is ready or well, while it is.
+    asking: Option<AbortHandle>,
+}
+
+pub(crate) struct Actor {
+    watcher: Watcher,
+    services: Vec<Service>,
+    core: Core,
+    begun: Instant,
+    lives: u64,
+    running: Vec<Option<Running>>,
+    queue: VecDeque<Input>,
+    timers: BTreeSet<(Instant, usize, Timer)>,
+    due: HashMap<(usize, Timer), Instant>,
+    deadline: Option<Instant>,
+    syncs: Vec<oneshot::Sender<()>>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    news: (mpsc::UnboundedSender<Told>, mpsc::UnboundedReceiver<Told>),
+    tasks: JoinSet<()>,
+    statuses: Vec<watch::Sender<Status>>,
+    verdict: watch::Sender<(Option<Verdict>, bool)>,
+    events: broadcast::Sender<ServiceEvent>,
+    starter: Option<Starter>,
+}
+
+/// What an actor is made of, and where it tells.
+pub(crate) struct Parts {
+    pub(crate) watcher: Watcher,
+    pub(crate) services: Vec<Service>,
+    pub(crate) core: Core,
+    pub(crate) commands: mpsc::UnboundedReceiver<Command>,
+    pub(crate) statuses: Vec<watch::Sender<Status>>,
+    /// Why all are down or being stopped, and whether they are down.
+    pub(crate) verdict: watch::Sender<(Option<Verdict>, bool)>,
+    pub(crate) events: broadcast::Sender<ServiceEvent>,
+    pub(crate) starter: Option<Starter>,
+}
+
+impl Actor {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { watcher, services, core, commands, statuses, verdict, events, starter } = parts;
+        let running = services.iter().map(|_| None).collect();
+        let queue = (0..services.len()).filter(|at| services[*at].autostart).map(Input::Start).collect();
+        Self {
+            watcher,
+            services,
+            core,
+            begun: Instant::now(),
+            lives: 0,
+            running,
+            queue,
+            timers: BTreeSet::new(),
+            due: HashMap::new(),
+            deadline: None,
+            syncs: Vec::new(),
+            commands,
+            news: mpsc::unbounded_channel(),
+            tasks: JoinSet::new(),
+            statuses,
+            verdict,
+            events,
+            starter,
+        }
+    }
+
+    /// Until all are down for good. Whoever lives of them when this is dropped is killed.
+    pub(crate) async fn run(mut self) {
+        let mut heard = true;
+        while !self.work() {
+            let next = self.timers.first().map(|(time, ..)| *time).into_iter().chain(self.deadline).min();
+            tokio::select! {
+                biased;
+                command = self.commands.recv(), if heard => match command {
+                    Some(command) => self.command(command),
+                    // Nobody can want anything any more.
+                    None => {
+                        heard = false;
+                        self.command(Command::Shutdown(None));
+                    }
+                },
+                told = self.news.1.recv() => self.told(told.expect("one sender is here")),
+                () = sleep_until(next) => self.ring(),
+                Some(_) = self.tasks.join_next() => {}
+            }
+        }
+        // What is written is read to the end, unless somebody else keeps the pipe.
+        let rest = async { while self.tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(Duration::from_millis(500), rest).await;
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Start(at) => self.queue.push_back(Input::Start(at)),
+            Command::Stop(at) => self.queue.push_back(Input::Stop(at)),
+            Command::Restart(at) => self.queue.push_back(Input::Restart(at)),
+            Command::Reload(at, answer) => drop(answer.send(self.reload(at))),
+            Command::Sync(answer) => {
+                self.syncs.push(answer);
+            }
+            Command::Shutdown(within) => {
+                self.deadline = within.map(after).or(self.deadline);
+                self.queue.push_back(Input::Close(Verdict::Asked));
+            }
+        }
+    }
+
+    fn reload(&self, at: usize) -> Result<(), ReloadError> {
+        let signal = self.services[at].reload.ok_or(ReloadError::NoSignal)?;
+        let up = matches!(self.core.state(at), State::Up | State::Ready);
+        let running = self.running[at].as_ref().filter(|_| up).ok_or(ReloadError::NotUp)?;
+        Ok(self.watcher.signal(running.handle.id(), signal)?)
+    }
+
+    /// A clock has run out.
+    fn ring(&mut self) {
+        let now = Instant::now();
+        while let Some((time, at, timer)) = self.timers.first().copied().filter(|(time, ..)| *time <= now) {
+            self.timers.remove(&(time, at, timer));
+            self.due.remove(&(at, timer));
+            if timer == Timer::Ready {
+                self.tell(at, ServiceEventKind::NotReady);
+            }
+            self.queue.push_back(Input::Timer(at, timer));
+        }
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.deadline = None;
+            self.queue.push_back(Input::Deadline);
+        }
+    }
+
+    fn told(&mut self, Told { at, life, news }: Told) {
+        // Of an earlier one there is nothing to be decided any more.
+        let is_present = self.running[at].as_ref().is_some_and(|running| running.life == life);
+        match news {
+            News::Output(Heard::Trouble { path, error }) => {
+                self.tell(at, ServiceEventKind::OutputLost(format!("{}: {error}", path.display())));
+            }
+            _ if !is_present => {}
+            News::Ended(status) => {
+                self.tell(at, ServiceEventKind::Ended(status));
+                self.statuses[at].send_modify(|told| told.last_end = Some(status));
+                self.queue.push_back(Input::Ended(at, status.success() == Some(true)));
+            }
+            News::Gone => {
+                self.running[at] = None;
+                self.statuses[at].send_modify(|status| (status.id, status.text) = (None, None));
+                self.queue.push_back(Input::Gone(at));
+            }
+            News::Ready | News::Output(Heard::Line) => self.queue.push_back(Input::IsReady(at)),
+            News::Unhealthy(why) => {
+                self.tell(at, ServiceEventKind::Unhealthy(why));
+                self.queue.push_back(Input::Unhealthy(at));
+            }
+            News::Notice(notice) => {
+                if let Some(text) = notice.status {
+                    self.tell(at, ServiceEventKind::Status(text.clone()));
+                    self.statuses[at].send_modify(|status| status.text = Some(text));
+                }
+                if notice.reloading {
+                    self.tell(at, ServiceEventKind::Reloading);
+                }
+                if notice.stopping {
+                    self.tell(at, ServiceEventKind::Ending);
+                }
+                if let Some(more) = notice.extend.filter(|_| self.due.contains_key(&(at, Timer::Ready))) {
+                    let by = self.due[&(at, Timer::Ready)].max(after(more));
+                    self.set(at, Timer::Ready, by);
+                }
+                if notice.ready && matches!(self.services[at].ready, Ready::Notify) {
+                    self.queue.push_back(Input::IsReady(at));
+                }
+            }
+            News::Stranger { pid, why } => self.tell(at, ServiceEventKind::Stranger { pid, why }),
+            News::Stopping(progress) => tracing::debug!(service = %self.services[at].name, "{progress}"),
+            News::Stopped(report) => {
+                let report = Arc::new(*report);
+                let kind = match report.empty {
+                    Emptiness::No { .. } => ServiceEventKind::StillThere(report),
+                    _ => ServiceEventKind::Stopped(report),
+                };
+                self.tell(at, kind);
+            }
+            News::Blind(error) => {
+                self.tell(at, ServiceEventKind::SourceFailed(error));
+                self.queue.push_back(Input::Close(Verdict::SourceFailed));
+            }
+        }
+    }
+
+    /// Decides and does until there is nothing more to do now. True when all is over.
+    fn work(&mut self) -> bool {
+        let mut over = false;
+        let mut effects = Vec::new();
+        while let Some(input) = self.queue.pop_front() {
+            self.core.take(self.begun.elapsed(), input, &mut effects);
+            for effect in effects.drain(..) {
+                over |= self.perform(effect);
+            }
+        }
+        for answer in self.syncs.drain(..) {
+            // Who has given up waiting needs no answer.
+            let _ = answer.send(());
+        }
+        over
+    }
+
+    fn perform(&mut self, effect: Effect) -> bool {
+        match effect {
+            Effect::Spawn(at) => match self.spawn(at) {
+                Ok(id) => {
+                    self.tell(at, ServiceEventKind::Started(id));
+                    self.statuses[at].send_modify(|status| {
+                        status.id = Some(id);
+                        status.starts += 1;
+                    });
+                    self.queue.push_back(Input::Spawned(at));
+                }
+                Err(error) => {
+                    self.tell(at, ServiceEventKind::NotStarted(error.to_string()));
+                    self.queue.push_back(Input::NotSpawned(at));
+                }
+            },
+            Effect::Stop(at) => self.stop(at, self.services[at].stop.clone()),
+            Effect::Kill(at) => self.stop(at, StopPlan::kill()),
+            Effect::Set(at, timer, time) => {
+                if timer == Timer::Delay {
+                    self.tell(at, ServiceEventKind::Again(time));
+                }
+                self.set(at, timer, after(time));
+            }
+            Effect::Cancel(at, timer) => self.cancel(at, timer),
+            Effect::Tell(at, state) => {
+                self.ask(at, state);
+                self.tell(at, ServiceEventKind::State(state));
+            }
+            Effect::Closing(verdict) => {
+                self.verdict.send_replace((Some(verdict), false));
+                self.tell_all(ServiceEventKind::Closing(verdict));
+            }
+            Effect::Over(verdict) => {
+                self.tell_all(ServiceEventKind::Over(verdict));
+                self.verdict.send_replace((Some(verdict), true));
+                return true;
+            }
+        }
+        false
+    }
+
+    fn set(&mut self, at: usize, timer: Timer, time: Instant) {
+        self.cancel(at, timer);
+        self.timers.insert((time, at, timer));
+        self.due.insert((at, timer), time);
+    }
+
+    fn cancel(&mut self, at: usize, timer: Timer) {
+        if let Some(time) = self.due.remove(&(at, timer)) {
+            self.timers.remove(&(time, at, timer));
+        }
+    }
+
+    fn spawn(&mut self, at: usize) -> Result<ProcId, SpawnError> {
+        self.lives += 1;
+        let service = &self.services[at];
+        let teller = Teller { at, life: self.lives, to: self.news.0.clone() };
+        let socket = if service.notifies() && self.starter.is_none() {
+            Some(Socket::bind().map_err(SpawnError::Start)?)
+        } else {
+            None
+        };
+        let (child, handle, events) = match &self.starter {
+            Some(starter) => self.play(service, starter)?,
+            None => {
+                let command = command(service, socket.as_ref()).map_err(SpawnError::Start)?;
+                let (mut child, events) = self.watcher.spawn(command)?;
+                // Should this task go, so does whoever lives.
+                child.kill_tree_on_drop(true);
+                if child.stdout.is_some() {
+                    let wanted = match &service.ready {
+                        Ready::Line(text) => Some(text.clone()),
+                        _ => None,
+                    };
+                    let to = teller.clone();
+                    let (out, err) = (child.stdout.take(), child.stderr.take());
+                    let tell = move |heard| to.tell(News::Output(heard));
+                    let (name, output) = (service.name.to_string(), service.output.clone());
+                    self.tasks.spawn(output::pump(name, out, err, output, wanted, tell));
+                }
+                (Some(child), events.handle(), events)
+            }
+        };
+        let (main, watchdog, id) = (service.main, service.watchdog, handle.id());
+        let life = Life { child, events, handle: handle.clone(), main, socket, watchdog, teller };
+        self.tasks.spawn(life.follow());
+        self.running[at] = Some(Running { handle, life: self.lives, asking: None });
+        Ok(id)
+    }
+
+    fn play(
+        &self,
+        service: &Service,
+        starter: &Starter,
+    ) -> Result<(Option<crate::Child>, TreeHandle, Events), SpawnError> {
+        let (starter, name) = (Arc::clone(starter), Arc::clone(&service.name));
+        let ((), handle, events) = self.watcher.spawn_with(move || Ok((starter(&name)?, ())))?;
+        Ok((None, handle, events))
+    }
+
+    /// Begins to stop whoever lives. That nobody does is told by whoever follows it.
+    fn stop(&mut self, at: usize, plan: StopPlan) {
+        let Some(running) = &self.running[at] else { return };
+        let teller = Teller { at, life: running.life, to: self.news.0.clone() };
+        let mut stop = running.handle.stop(plan);
+        self.tasks.spawn(async move {
+            while let Some(progress) = stop.progress().await {
+                teller.tell(News::Stopping(progress));
+            }
+            match stop.await {
+                Ok(report) => teller.tell(News::Stopped(Box::new(report))),
+                Err(error) => tracing::error!(%error, "a service could not be stopped"),
+            }
+        });
+    }
+
+    /// Asks what there is to be asked of a service that has come to this state, and stops asking what was.
+    fn ask(&mut self, at: usize, state: State) {
+        let Some(running) = &mut self.running[at] else { return };
+        if let Some(asking) = running.asking.take() {
+            asking.abort();
+        }
+        let (watcher, service) = (self.watcher.clone(), &self.services[at]);
+        let teller = Teller { at, life: running.life, to: self.news.0.clone() };
+        running.asking = match state {
+            State::Up if check::is_asked(&service.ready) => {
+                let ready = service.ready.clone();
+                Some(self.tasks.spawn(async move {
+                    check::until_ready(&watcher, &ready).await;
+                    teller.tell(News::Ready);
+                }))
+            }
+            State::Ready => {
+                service.health.clone().filter(|health| check::is_asked(&health.check)).map(|health| {
+                    self.tasks.spawn(async move {
+                        check::until_unhealthy(&watcher, &health).await;
+                        teller.tell(News::Unhealthy("its checks fail"));
+                    })
+                })
+            }
+            _ => None,
+        };
+    }
+
+    fn tell(&self, at: usize, kind: ServiceEventKind) {
+        let service = &self.services[at].name;
+        if let ServiceEventKind::State(state) = kind {
+            let waits_for = match state {
+                State::Starting => {
+                    self.core.missing(at).map(|need| Arc::clone(&self.services[need].name)).collect()
+                }
+                _ => Vec::new(),
+            };
+            self.statuses[at].send_modify(|status| {
+                (status.state, status.since, status.waits_for) = (state, SystemTime::now(), waits_for);
+                (status.wanted, status.failures) = (self.core.is_wanted(at), self.core.failures(at));
+            });
+        }
+        let event = ServiceEvent { time: SystemTime::now(), service: Some(Arc::clone(service)), kind };
+        tracing::info!(target: "proc_watch::supervisor", %service, "{event}");
+        let _ = self.events.send(event);
+    }
+
+    fn tell_all(&self, kind: ServiceEventKind) {
+        let event = ServiceEvent { time: SystemTime::now(), service: None, kind };
+        tracing::info!(target: "proc_watch::supervisor", "{event}");
+        let _ = self.events.send(event);
+    }
+}
+
+/// A time that may be so long that no clock reaches it.
+fn after(time: Duration) -> Instant {
+    const AN_AGE: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+    Instant::now() + time.min(AN_AGE)
+}
+
+async fn sleep_until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn command(service: &Service, socket: Option<&Socket>) -> io::Result<tokio::process::Command> {
+    let mut command = tokio::process::Command::new(&service.program);
+    command.args(&service.args);
+    if service.clear_env {
+        command.env_clear();
+    }
+    // This program's own are not for its services.
+    for ours in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+        command.env_remove(ours);
+    }
+    for (key, value) in &service.env {
+        match value {
+            Some(value) => command.env(key, value),
+            None => command.env_remove(key),
+        };
+    }
+    if let Some(socket) = socket {
+        command.env("NOTIFY_SOCKET", socket.path());
+        if let Some(every) = service.watchdog {
+            command.env("WATCHDOG_USEC", every.as_micros().to_string());
+        }
+    }
+    if let Some(dir) = &service.dir {
+        command.current_dir(dir);
+    }
+    if let Some(gid) = service.gid {
+        command.gid(gid);
+    }
+    if let Some(uid) = service.uid {
+        command.uid(uid);
+    }
+    // What somebody types at this program's terminal is for this program.
+    command.process_group(0);
+    output::prepare(&mut command, &service.output, matches!(service.ready, Ready::Line(_)))?;
+    Ok(command)
+}
+
+/// Where a service begins.
+pub(crate) fn first_status(service: &Service) -> Status {
+    Status {
+        name: Arc::clone(&service.name),
+        state: State::Down,
+        since: SystemTime::now(),
+        waits_for: Vec::new(),
+        wanted: service.autostart,
+        id: None,
+        starts: 0,
+        failures: 0,
+        last_end: None::<ExitStatus>,
+        text: None,
+    }
+}

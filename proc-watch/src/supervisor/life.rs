@@ -1,0 +1,268 @@
+//! One life of a service: from its start until nobody of it is left. What becomes of it is told, and decided elsewhere.
+
+use std::process::ExitStatus as Reaped;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proc_reactor::{Event, EventKind, ExitStatus, ProcId, SourceError};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::Instant;
+
+use crate::command::Child;
+use crate::handle::TreeHandle;
+use crate::stop::{Progress, StopReport};
+use crate::stream::Events;
+use crate::supervisor::notice::{Notice, Socket, Watchdog};
+use crate::supervisor::output::Heard;
+use crate::supervisor::spec::Main;
+use crate::tree::Tree;
+
+/// Ended processes of a life that are remembered, so that a message is believed whose sender has ended since.
+const REMEMBERED: usize = 4096;
+
+/// What is told of a life, and of which.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) at: usize,
+    pub(crate) life: u64,
+    pub(crate) news: News,
+}
+
+#[derive(Debug)]
+pub(crate) enum News {
+    /// The process that it is of.
+    Ended(ExitStatus),
+    /// Nobody of its tree is left.
+    Gone,
+    Ready,
+    Unhealthy(&'static str),
+    Notice(Notice),
+    /// A message that is not believed, and why.
+    Stranger {
+        pid: u32,
+        why: &'static str,
+    },
+    Output(Heard),
+    Stopping(Progress),
+    Stopped(Box<StopReport>),
+    /// The source has failed.
+    Blind(Arc<SourceError>),
+}
+
+/// Where news of one life goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Teller {
+    pub(crate) at: usize,
+    pub(crate) life: u64,
+    pub(crate) to: UnboundedSender<Told>,
+}
+
+impl Teller {
+    pub(crate) fn tell(&self, news: News) {
+        // Who does not listen any more is over.
+        let _ = self.to.send(Told { at: self.at, life: self.life, news });
+    }
+}
+
+/// What a life is followed by.
+#[derive(Debug)]
+pub(crate) struct Life {
+    /// With its tree, it is killed when it is dropped. A script has none.
+    pub(crate) child: Option<Child>,
+    pub(crate) events: Events,
+    pub(crate) handle: TreeHandle,
+    pub(crate) main: Main,
+    pub(crate) socket: Option<Socket>,
+    pub(crate) watchdog: Option<Duration>,
+    pub(crate) teller: Teller,
+}
+
+/// How far it has come.
+struct Course {
+    tree: Tree,
+    /// The one that was named as such.
+    named: Option<ProcId>,
+    /// How the one that was started ended.
+    leader: Option<ExitStatus>,
+    last: ExitStatus,
+    ended: bool,
+    gone: bool,
+    main: Main,
+    teller: Teller,
+}
+
+impl Life {
+    /// Tells what happens until nobody is left and the child has been reaped.
+    pub(crate) async fn follow(self) {
+        let Self { mut child, mut events, handle, main, socket, mut watchdog, teller } = self;
+        let mut course = Course {
+            tree: Tree::new(events.id()),
+            named: None,
+            leader: None,
+            last: ExitStatus::Unknown,
+            ended: false,
+            gone: false,
+            main,
+            teller,
+        };
+        let far = || Instant::now() + Duration::from_secs(365 * 24 * 3600);
+        let mut bark = watchdog.map_or_else(far, |every| Instant::now() + every);
+        // The child is kept when it has been reaped: dropped, it kills whoever lives, which is for when this task is.
+        let mut is_reaped = child.is_none();
+        while !course.gone || !is_reaped {
+            tokio::select! {
+                event = events.next(), if !course.gone => match event {
+                    Some(event) => {
+                        if course.apply(&event, child.is_none()) {
+                            // Nobody else can be told apart from who may have his pid.
+                            child.iter_mut().for_each(|child| drop(child.start_kill()));
+                        }
+                    }
+                    None => course.gone = true,
+                },
+                status = reap(&mut child), if !is_reaped => {
+                    is_reaped = true;
+                    course.reaped(status);
+                }
+                heard = hear(socket.as_ref()) => {
+                    // All that was queued before it, so that its sender is known.
+                    handle.living();
+                    while let Some(event) = events.try_next() {
+                        course.apply(&event, child.is_none());
+                    }
+                    if let Some(every) = course.heard(heard, &mut watchdog) {
+                        bark = Instant::now() + every;
+                    }
+                }
+                () = tokio::time::sleep_until(bark), if watchdog.is_some() => {
+                    bark = far();
+                    course.teller.tell(News::Unhealthy("it has not been heard of in time"));
+                }
+            }
+        }
+        course.end(course.leader.unwrap_or(course.last));
+        course.teller.tell(News::Gone);
+    }
+}
+
+/// The next message.
+#[cfg(target_os = "linux")]
+async fn hear(socket: Option<&Socket>) -> (u32, Result<Notice, &'static str>) {
+    let Some(socket) = socket else { return std::future::pending().await };
+    loop {
+        match socket.hear().await {
+            Ok(heard) => return (heard.sender, heard.notice),
+            // Of one message; the socket is as good as before.
+            Err(error) => {
+                tracing::debug!(%error, "a message could not be received");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+async fn hear(socket: Option<&Socket>) -> (u32, Result<Notice, &'static str>) {
+    match socket {
+        Some(socket) => match *socket {},
+        None => std::future::pending().await,
+    }
+}
+
+/// Cancel-safe, as waiting for a child is.
+async fn reap(child: &mut Option<Child>) -> ExitStatus {
+    match child {
+        Some(child) => match child.wait().await {
+            Ok(status) => status_of(status),
+            // Somebody else has reaped it.
+            Err(_) => ExitStatus::Unknown,
+        },
+        None => std::future::pending().await,
+    }
+}
+
+fn status_of(status: Reaped) -> ExitStatus {
+    use std::os::unix::process::ExitStatusExt;
+    ExitStatus::from_wait_status(status.into_raw())
+}
+
+impl Course {
+    /// True if the source has failed.
+    fn apply(&mut self, event: &Event, is_scripted: bool) -> bool {
+        self.tree.apply(event);
+        if self.tree.processes().count() > self.tree.len_living() + REMEMBERED {
+            self.tree.forget_ended();
+        }
+        match &event.kind {
+            EventKind::Exit { status } => {
+                self.last = *status;
+                if Some(event.id) == self.named {
+                    self.end(*status);
+                } else if is_scripted && event.id == self.tree.root() {
+                    self.reaped(*status);
+                }
+            }
+            EventKind::Failed { error } => {
+                self.teller.tell(News::Blind(Arc::clone(error)));
+                return true;
+            }
+            _ => {}
+        }
+        false
+    }
+
+    /// The one that was started has ended.
+    fn reaped(&mut self, status: ExitStatus) {
+        self.leader = Some(status);
+        let is_daemon = self.main == Main::Tree && status.success() == Some(true);
+        if self.named.is_none_or(|named| named == self.tree.root()) && !is_daemon {
+            self.end(status);
+        }
+        if is_daemon {
+            // Its end is that of the last.
+            self.leader = None;
+        }
+    }
+
+    fn end(&mut self, status: ExitStatus) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.teller.tell(News::Ended(status));
+        }
+    }
+
+    /// Takes a message, if it is to be believed. How long it has until the next must come.
+    fn heard(
+        &mut self,
+        (pid, notice): (u32, Result<Notice, &'static str>),
+        watchdog: &mut Option<Duration>,
+    ) -> Option<Duration> {
+        let stranger = |why| {
+            self.teller.tell(News::Stranger { pid, why });
+            None
+        };
+        let member = |pid| self.tree.processes().rfind(|process| process.id.pid() == pid);
+        if member(pid).is_none() {
+            return stranger("it is none of the service's processes");
+        }
+        let notice = match notice {
+            Ok(notice) => notice,
+            Err(why) => return stranger(why),
+        };
+        if let Some(main) = notice.main {
+            match member(main).filter(|process| process.is_alive()) {
+                Some(process) => self.named = Some(process.id),
+                None => return stranger("the main process that it names is none of the service's"),
+            }
+        }
+        if let Some(every) = notice.watchdog_every {
+            *watchdog = (!every.is_zero()).then_some(every);
+        }
+        let news = match notice.watchdog {
+            Some(Watchdog::Trigger) => News::Unhealthy("it says so"),
+            _ => News::Notice(notice.clone()),
+        };
+        self.teller.tell(news);
+        let alive = notice.watchdog == Some(Watchdog::Alive) || notice.watchdog_every.is_some();
+        watchdog.filter(|_| alive)
+    }
+}
