@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use proc_reactor::Kevent;
 use proc_reactor::flags::*;
 
-use crate::case::{Case, case};
-use crate::stage::How;
-use crate::world::*;
+use super::case::{Case, case};
+use super::os;
+use super::stage::How;
+use super::world::*;
 
 pub(crate) const CASES: &[Case] = &[
     case(
@@ -149,7 +150,7 @@ fn oneshot(world: &mut World) {
     world.good(Kevent::process(pid, EV_ADD | EV_ONESHOT, XF));
     world.fork(pid);
     world.tells(&[event(pid, EV_CLEAR | EV_ONESHOT, NOTE_FORK, 0)]);
-    assert_eq!(world.queue.stats().notes, 0);
+    world.queue.has_notes(0);
     world.bad(Kevent::process(pid, EV_DELETE, 0), libc::ENOENT);
     world.fork(pid);
     world.exit(pid, 0);
@@ -161,7 +162,7 @@ fn oneshot_with_nothing_to_tell(world: &mut World) {
     world.good(Kevent::process(pid, EV_ADD | EV_ONESHOT, NOTE_FORK));
     world.exit(pid, 0);
     world.quiet();
-    assert_eq!(world.queue.stats().notes, 0);
+    world.queue.has_notes(0);
 }
 
 fn children_inherit_oneshot(world: &mut World) {
@@ -177,7 +178,7 @@ fn children_inherit_oneshot(world: &mut World) {
     world.exit(child, 0);
     world.fork(parent);
     world.quiet();
-    assert_eq!(world.queue.stats().notes, 0);
+    world.queue.has_notes(0);
 }
 
 fn dispatch(world: &mut World) {
@@ -241,8 +242,15 @@ fn exit_codes(world: &mut World) {
 }
 
 fn signals(world: &mut World) {
-    let deadly =
-        [libc::SIGTERM, libc::SIGKILL, libc::SIGUSR1, libc::SIGQUIT, libc::SIGSEGV, libc::SIGABRT, 64];
+    let deadly = [
+        libc::SIGTERM,
+        libc::SIGKILL,
+        libc::SIGUSR1,
+        libc::SIGQUIT,
+        libc::SIGSEGV,
+        libc::SIGABRT,
+        os::LAST_SIGNAL,
+    ];
     for dumps in [false, true] {
         for signal in deadly {
             let pid = world.spawn();
@@ -252,7 +260,7 @@ fn signals(world: &mut World) {
             world.add(pid, NOTE_EXIT);
             world.kill(pid, signal);
             let status = world.reap(pid);
-            assert_eq!(status & !0x80, signal.into());
+            assert_eq!(status & !0x80, i64::from(signal));
             world.tells(&[event(pid, LAST, NOTE_EXIT, status)]);
         }
     }
@@ -308,7 +316,7 @@ fn nothing_asked_nothing_told(world: &mut World) {
         assert!(begun.elapsed() >= WAIT, "woken for nothing");
         world.reap(pid);
         world.quiet();
-        assert_eq!(world.queue.stats().notes, 0);
+        world.queue.has_notes(0);
     }
 }
 
@@ -320,7 +328,7 @@ fn a_fork_is_told_at_the_end(world: &mut World) {
         world.fork(pid);
         world.exit(pid, 3);
         world.tells(&[event(pid, LAST, note, 0)]);
-        assert_eq!(world.queue.stats().notes, 0);
+        world.queue.has_notes(0);
     }
     let pid = world.spawn();
     world.add(pid, NOTE_FORK);
@@ -337,11 +345,13 @@ fn the_end_is_last(world: &mut World) {
     let children: Vec<u32> = ways.map(|how| world.once(parent, how, 1)).into();
     let events = read(&world.queue);
     for child in children {
-        let of_child: Vec<&Kevent> = events.iter().filter(|event| event.ident == child.into()).collect();
+        let of_child: Vec<&Kevent> = events.iter().filter(|event| event.ident == u64::from(child)).collect();
         let last = of_child.last().expect("it is told of");
         assert_eq!((last.flags, last.fflags & NOTE_EXIT, last.data), (LAST, NOTE_EXIT, code(1)));
         assert_eq!(
-            tally(&events.iter().filter(|event| event.ident == child.into()).copied().collect::<Vec<_>>())[1],
+            tally(
+                &events.iter().filter(|event| event.ident == u64::from(child)).copied().collect::<Vec<_>>()
+            )[1],
             1
         );
         world.reap(child);

@@ -8,10 +8,11 @@ use std::time::Duration;
 use proc_reactor::flags::*;
 use proc_reactor::{Change, Kevent};
 
-use crate::case::{Case, Gate, case};
-use crate::os::{self, Waited};
-use crate::stage::How;
-use crate::world::*;
+use super::case::{Case, Gate, case};
+use super::kqueue::Kqueue;
+use super::os::{self, Waited};
+use super::stage::How;
+use super::world::*;
 
 pub(crate) const CASES: &[Case] = &[
     case(
@@ -124,7 +125,7 @@ fn told_before_it_can_be_reaped(world: &mut World) {
         }
         assert_eq!(world.reap(pid), code(status));
     }
-    println!("{before} of 200 ends were told before they could be waited for");
+    eprintln!("{before} of 200 ends were told before they could be waited for");
 }
 
 fn reaped_by_another(world: &mut World) {
@@ -174,7 +175,7 @@ fn all_told(world: &World, parent: u32, children: &[u32], status: u8) -> Vec<Kev
     events.extend(read(&world.queue));
     assert_eq!(tally(&events)[..2], [children.len(), children.len()]);
     for &child in children {
-        let of_child: Vec<&Kevent> = events.iter().filter(|event| event.ident == child.into()).collect();
+        let of_child: Vec<&Kevent> = events.iter().filter(|event| event.ident == u64::from(child)).collect();
         let (first, last) = (of_child[0], of_child[of_child.len() - 1]);
         assert_eq!(*first, event(child, TELLS, NOTE_CHILD, parent.into()), "{of_child:?}");
         // A child that did something else just before tells of it with its end.
@@ -225,7 +226,7 @@ fn replaced_at_once(world: &mut World) {
     let events = all_told(world, parent, &children, 9);
     for child in children {
         let execs =
-            events.iter().filter(|event| event.ident == child.into() && event.fflags & NOTE_EXEC != 0);
+            events.iter().filter(|event| event.ident == u64::from(child) && event.fflags & NOTE_EXEC != 0);
         assert_eq!(execs.count(), 1);
     }
 }
@@ -259,7 +260,7 @@ fn changing_while_it_forks(world: &mut World) {
 }
 
 /// One change, with no look at what else goes on in the queue.
-fn change_only(queue: &proc_reactor::Queue, change: Kevent) {
+fn change_only(queue: &Kqueue, change: Kevent) {
     queue.kevent(&[change], &mut [], NOW).unwrap();
 }
 
@@ -277,8 +278,11 @@ fn nothing_is_left(world: &mut World) {
         world.reap(pid);
     }
     world.gather("all 106 ends", |events| tally(events)[1] == 106);
-    assert_eq!(world.queue.stats().notes, 0);
-    assert_eq!((world.queue.stats().ready, world.queue.stats().unread), (0, 0));
+    world.queue.has_notes(0);
+    world.queue.has_ready(0);
+    if let Kqueue::Ours(queue) = &world.queue {
+        assert_eq!(queue.stats().unread, 0);
+    }
 }
 
 fn an_end_that_was_waited_for(world: &mut World) {

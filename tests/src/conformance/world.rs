@@ -6,25 +6,30 @@ use std::time::Duration;
 use proc_reactor::flags::*;
 use proc_reactor::source::sim::{Script, scripted};
 use proc_reactor::{
-    ChangeError, Kevent, OpenError, OpenOptions, Queue, QueueError, QueueOptions, Reactor, SourceName, open,
+    ChangeError, Kevent, OpenError, OpenOptions, QueueError, QueueOptions, Reactor, SourceName, open,
 };
 
-use crate::os::PATIENCE;
-use crate::real::{Real, until};
-use crate::stage::{How, Scripted, Stage};
+use super::case::Place;
+use super::kqueue::{Kernels, Kqueue};
+use super::os::PATIENCE;
+use super::real::{Real, until};
+use super::scripted::Scripted;
+use super::stage::{How, Stage};
+use super::step;
 
 pub(crate) const NOW: Option<Duration> = Some(Duration::ZERO);
-pub(crate) const FOREVER: Option<Duration> = Some(PATIENCE);
+/// As long as anything may take.
+pub const FOREVER: Option<Duration> = Some(PATIENCE);
 /// All that can be asked of one process.
 pub(crate) const XF: u32 = NOTE_EXIT | NOTE_FORK | NOTE_EXEC;
 pub(crate) const ALL: u32 = XF | NOTE_TRACK;
 /// The flags of a process's last event.
-pub(crate) const LAST: u16 = EV_EOF | EV_ONESHOT | EV_CLEAR;
+pub const LAST: u16 = EV_EOF | EV_ONESHOT | EV_CLEAR;
 /// The flags of a note that tells of a child.
 pub(crate) const TELLS: u16 = EV_ONESHOT | EV_CLEAR;
 
 /// An event of a process, with udata 0.
-pub(crate) fn event(pid: u32, flags: u16, fflags: u32, data: i64) -> Kevent {
+pub fn event(pid: u32, flags: u16, fflags: u32, data: i64) -> Kevent {
     Kevent { data, ..Kevent::process(pid, flags, fflags) }
 }
 
@@ -38,7 +43,8 @@ pub(crate) fn code(code: u8) -> i64 {
 }
 
 /// What is read of a queue now.
-pub(crate) fn read(queue: &Queue) -> Vec<Kevent> {
+pub(crate) fn read(queue: &Kqueue) -> Vec<Kevent> {
+    step::now("kevent with a time-out of 0".to_owned());
     let mut all = Vec::new();
     loop {
         let mut events = [Kevent::default(); 64];
@@ -51,32 +57,53 @@ pub(crate) fn read(queue: &Queue) -> Vec<Kevent> {
 }
 
 /// Takes one change, without looking for events. Its errno, if it fails; the queue then holds what it held before.
-pub(crate) fn change(queue: &Queue, change: Kevent) -> Result<(), i32> {
-    let before = queue.stats();
+pub(crate) fn change(queue: &Kqueue, change: Kevent) -> Result<(), i32> {
+    let stats = || match queue {
+        Kqueue::Ours(queue) => Some(queue.stats()),
+        Kqueue::Kernel(_) => None,
+    };
+    let before = stats();
     match queue.kevent(&[change], &mut [], NOW) {
         Ok(count) => {
             assert_eq!(count, 0, "there is no room");
             Ok(())
         }
         Err(error) => {
-            assert_eq!(queue.stats(), before, "{error}: nothing was done");
-            assert!(matches!(error, QueueError::Change { index: 0, .. }), "{error}");
+            assert_eq!(stats(), before, "{error}: nothing was done");
+            assert!(error.is(|error| matches!(error, QueueError::Change { index: 0, .. })), "{error}");
             Err(error.errno())
+        }
+    }
+}
+
+/// Where queues come from.
+#[derive(Debug)]
+enum Queues {
+    Ours(Reactor),
+    Kernel(Kernels),
+}
+
+impl Queues {
+    fn queue(&self, options: QueueOptions) -> Kqueue {
+        match self {
+            Self::Ours(reactor) => Kqueue::Ours(reactor.queue(options).expect("a queue")),
+            Self::Kernel(kernels) => Kqueue::Kernel(kernels().unwrap_or_else(|errno| {
+                panic!("kqueue: {}", std::io::Error::from_raw_os_error(errno));
+            })),
         }
     }
 }
 
 #[derive(Debug)]
 pub(crate) struct World {
-    /// None: a script.
-    pub(crate) source: Option<SourceName>,
+    place: Place,
     pub(crate) script: Option<Script>,
-    pub(crate) reactor: Reactor,
-    pub(crate) queue: Queue,
+    queues: Queues,
+    pub(crate) queue: Kqueue,
     stage: Box<dyn Stage>,
     /// Is told of the end of everybody who was made here: when it has been, so have all other queues. And whether records were
     /// lost.
-    witness: Queue,
+    witness: Kqueue,
     /// Ends that the witness was told of and nobody has asked for.
     ends: HashMap<u32, usize>,
     lost: bool,
@@ -88,28 +115,27 @@ impl World {
         let (source, script) = scripted().expect("descriptors");
         let stage = Box::new(Scripted::new(script.clone()));
         let reactor = Reactor::new(Box::new(source)).expect("a script does not fail");
-        Self::of(reactor, stage, None, Some(script))
+        Self::of(Queues::Ours(reactor), stage, Place::Script, Some(script))
     }
 
     /// # Errors
     /// The source does not work here.
     pub(crate) fn real(name: SourceName) -> Result<Self, OpenError> {
         let reactor = Reactor::new(open(&real_options(name))?).expect("a source that was opened");
-        Ok(Self::of(reactor, Box::new(Real::new()), Some(name), None))
+        Ok(Self::of(Queues::Ours(reactor), Box::new(Real::new()), Place::Source(name), None))
     }
 
-    fn of(
-        reactor: Reactor,
-        stage: Box<dyn Stage>,
-        source: Option<SourceName>,
-        script: Option<Script>,
-    ) -> Self {
-        let queue = reactor.queue(QueueOptions::default()).expect("a queue");
-        let witness = reactor.queue(QueueOptions::default()).expect("a queue");
+    pub(crate) fn kernel(kernels: Kernels) -> Self {
+        Self::of(Queues::Kernel(kernels), Box::new(Real::new()), Place::Kernel, None)
+    }
+
+    fn of(queues: Queues, stage: Box<dyn Stage>, place: Place, script: Option<Script>) -> Self {
+        let queue = queues.queue(QueueOptions::default());
+        let witness = queues.queue(QueueOptions::default());
         let mut world = Self {
-            source,
+            place,
             script,
-            reactor,
+            queues,
             queue,
             stage,
             witness,
@@ -126,12 +152,28 @@ impl World {
     }
 
     /// Over the same source.
-    pub(crate) fn another_queue(&self, options: QueueOptions) -> Queue {
-        self.reactor.queue(options).expect("a queue")
+    pub(crate) fn another_queue(&self, options: QueueOptions) -> Kqueue {
+        self.queues.queue(options)
     }
 
     pub(crate) fn is_real(&self) -> bool {
-        self.source.is_some()
+        self.place != Place::Script
+    }
+
+    /// The source, where there is one.
+    pub(crate) fn source(&self) -> Option<SourceName> {
+        match self.place {
+            Place::Source(name) => Some(name),
+            Place::Script | Place::Kernel => None,
+        }
+    }
+
+    /// None where the kernel's own queues are asked.
+    pub(crate) fn reactor(&self) -> Option<&Reactor> {
+        match &self.queues {
+            Queues::Ours(reactor) => Some(reactor),
+            Queues::Kernel(_) => None,
+        }
     }
 
     /// The case cannot be shown here.
@@ -142,7 +184,12 @@ impl World {
     // Processes.
 
     fn born(&mut self, pid: u32) -> u32 {
-        change(&self.witness, Kevent::process(pid, EV_ADD, NOTE_EXIT)).expect("it has not been reaped");
+        match change(&self.witness, Kevent::process(pid, EV_ADD, NOTE_EXIT)) {
+            Ok(()) => {}
+            // Kernels that find no zombies (C4): its end is no news.
+            Err(libc::ESRCH) if self.place == Place::Kernel => *self.ends.entry(pid).or_default() += 1,
+            Err(errno) => panic!("{pid}, who has not been reaped, cannot be watched: errno {errno}"),
+        }
         pid
     }
 
@@ -270,7 +317,7 @@ impl World {
     /// may then say that it does not know one (-1). It may never say another; and where a process is a zombie until its end has
     /// been told, or has been watched since before it ended, any source knows its status: there events are compared as they are.
     pub(crate) fn may_tell(&self, told: &Kevent, expected: &Kevent) -> bool {
-        let unknown = !self.reactor.capabilities().statuses
+        let unknown = self.reactor().is_some_and(|reactor| !reactor.capabilities().statuses)
             && expected.fflags & NOTE_EXIT != 0
             && *told == Kevent { data: -1, ..*expected };
         *told == *expected || unknown
@@ -289,30 +336,33 @@ impl World {
 
     /// What every case ends with: everybody ends, everything is read, and nothing is left (C40).
     pub(crate) fn finish(mut self) {
+        step::now("everybody ends (C40)".to_owned());
         for pid in self.stage.finish() {
             self.ended(pid);
         }
-        assert_eq!(self.witness.stats().notes, 0, "C40: {:?}", read(&self.witness));
-        if matches!(self.queue.kevent(&[], &mut [], NOW), Err(QueueError::Closed)) {
-            assert_eq!(self.reactor.stats().queues, 1, "C35, C40");
+        let Some(reactor) = self.reactor() else { return };
+        assert_eq!(self.witness.ours().stats().notes, 0, "C40: {:?}", read(&self.witness));
+        if self.queue.is_closed() {
+            assert_eq!(reactor.stats().queues, 1, "C35, C40");
         } else {
             let rest = read(&self.queue);
-            assert_eq!(self.queue.stats().notes, 0, "C40: notes stay after {rest:?}");
-            assert_eq!(self.reactor.stats().queues, 2, "C40");
+            assert_eq!(self.queue.ours().stats().notes, 0, "C40: notes stay after {rest:?}");
+            assert_eq!(reactor.stats().queues, 2, "C40");
         }
-        let stats = self.reactor.stats();
+        let stats = reactor.stats();
         assert_eq!((stats.trees, stats.tracked), (0, 0), "C40");
-        match self.source {
-            None => assert_eq!(stats.processes, 1, "C40: this program is left alone"),
-            Some(_) if self.reactor.capabilities().whole_machine => assert!(stats.processes >= 1, "C40"),
-            Some(_) => assert!(stats.processes <= 1, "C40: nobody, or this program"),
+        match self.place {
+            Place::Script => assert_eq!(stats.processes, 1, "C40: this program is left alone"),
+            _ if reactor.capabilities().whole_machine => assert!(stats.processes >= 1, "C40"),
+            _ => assert!(stats.processes <= 1, "C40: nobody, or this program"),
         }
     }
 }
 
-pub(crate) fn gather(queue: &Queue, step: &str, enough: &mut dyn FnMut(&[Kevent]) -> bool) -> Vec<Kevent> {
+pub(crate) fn gather(queue: &Kqueue, step: &str, enough: &mut dyn FnMut(&[Kevent]) -> bool) -> Vec<Kevent> {
     let mut all = Vec::new();
     let begun = std::time::Instant::now();
+    step::now(step.to_owned());
     while !enough(&all) {
         assert!(begun.elapsed() < PATIENCE, "hung: {step}: {} events: {all:?}", all.len());
         let mut events = [Kevent::default(); 64];

@@ -1,22 +1,33 @@
 //! Real processes: puppets, which obey over sockets, and quick children.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use crate::os::{self, LOOK, PATIENCE, Quick, Waited};
-use crate::stage::{How, Stage};
+use super::attempt::skip;
+
+use super::os::{self, LOOK, PATIENCE, Quick, Waited};
+use super::stage::{How, Stage};
+use super::{puppet, step};
 
 /// Asks until there is an answer. The name of the step is for whoever reads that it hung.
-pub(crate) fn until<T>(step: impl FnOnce() -> String, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(step: impl Fn() -> String, mut ask: impl FnMut() -> Option<T>) -> T {
+    if let Some(answer) = ask() {
+        return answer;
+    }
     let begun = Instant::now();
     loop {
+        step::now(step());
+        std::thread::sleep(LOOK);
         if let Some(answer) = ask() {
             return answer;
         }
         assert!(begun.elapsed() < PATIENCE, "hung: {}", step());
-        std::thread::sleep(LOOK);
     }
 }
 
@@ -29,28 +40,32 @@ struct Known {
 /// Its processes are all ended and reaped when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Real {
-    dir: tempfile::TempDir,
+    dir: Dir,
     master: UnixDatagram,
     /// What was said before it was wanted.
     said: Vec<(u32, String)>,
     /// Who has not been reaped.
     known: HashMap<u32, Known>,
     keeps_no_zombies: Vec<u32>,
+    /// Whose children orphans become.
+    adopts: u32,
     quick: HashMap<u32, Quick>,
 }
 
 impl Real {
     pub(crate) fn new() -> Self {
-        os::become_subreaper();
-        let dir = tempfile::Builder::new().prefix("puppets-").tempdir().expect("a directory");
-        let master = UnixDatagram::bind(dir.path().join("master")).expect("a socket");
+        let adopts = os::become_subreaper();
+        let dir = Dir::new();
+        let master = UnixDatagram::bind(dir.0.join("master")).expect("a socket");
         master.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        puppet::make_room(&master);
         Self {
             dir,
             master,
             said: Vec::new(),
             known: HashMap::new(),
             keeps_no_zombies: Vec::new(),
+            adopts,
             quick: HashMap::new(),
         }
     }
@@ -62,6 +77,7 @@ impl Real {
 
     fn hear(&mut self, pid: u32, step: &str) -> String {
         let begun = Instant::now();
+        step::now(format!("puppet {pid}: {step}"));
         loop {
             if let Some(place) = self.said.iter().position(|(by, _)| *by == pid) {
                 return self.said.remove(place).1;
@@ -76,7 +92,8 @@ impl Real {
     }
 
     fn tell(&self, pid: u32, order: &str) {
-        let place = self.dir.path().join(pid.to_string());
+        step::now(format!("puppet {pid} is told: {order}"));
+        let place = self.dir.0.join(pid.to_string());
         self.master
             .send_to(order.as_bytes(), place)
             .unwrap_or_else(|error| panic!("{pid}: {order}: {error}"));
@@ -103,24 +120,36 @@ impl Real {
 
     /// It is on its way out.
     fn await_end(&mut self, pid: u32) {
-        let parent = self.known[&pid].parent;
-        let kept = !self.keeps_no_zombies.contains(&parent);
-        until(
-            || format!("the end of {pid} shows in /proc"),
-            || match state(pid) {
-                Some('Z') if kept => Some(()),
-                None => Some(()),
-                _ => None,
-            },
-        );
+        let kept = self.is_kept(pid);
+        until(|| format!("the end of {pid} shows"), || self.has_ended(pid).then_some(()));
+        let adopts = self.adopts;
         for orphan in self.known.values_mut().filter(|known| known.parent == pid) {
-            orphan.parent = std::process::id();
+            orphan.parent = adopts;
         }
         self.quick.remove(&pid);
         if kept {
             self.known.get_mut(&pid).expect("it is known").zombie = true;
         } else {
             self.known.remove(&pid);
+        }
+    }
+
+    /// Whether it stays a zombie when it has ended.
+    fn is_kept(&self, pid: u32) -> bool {
+        let parent = self.known[&pid].parent;
+        let by_init = parent == self.adopts && parent != std::process::id();
+        !by_init && !self.keeps_no_zombies.contains(&parent)
+    }
+
+    /// Its parent knows, as wait does; no list of processes is asked.
+    fn has_ended(&mut self, pid: u32) -> bool {
+        let parent = self.known[&pid].parent;
+        if !self.is_kept(pid) {
+            !os::exists(pid)
+        } else if parent == std::process::id() {
+            os::has_ended(pid)
+        } else {
+            self.order(parent, &format!("ended {pid}")) == "yes"
         }
     }
 
@@ -140,7 +169,7 @@ impl Real {
                 || match os::wait(pid, false) {
                     Waited::Ended(_) => Some(()),
                     Waited::Lives => None,
-                    Waited::Nobody => state(pid).is_none().then_some(()),
+                    Waited::Nobody => (!os::exists(pid)).then_some(()),
                 },
             );
         }
@@ -149,11 +178,31 @@ impl Real {
     }
 }
 
-/// The letter that /proc has for it; none if there is nothing left of it. Who has lost its first thread looks like a zombie before
-/// the others have ended.
-fn state(pid: u32) -> Option<char> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.chars().next()
+/// A directory for the puppets' sockets, removed when it is dropped.
+#[derive(Debug)]
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let place = std::env::temp_dir().join(format!("puppets-{}-{number}", std::process::id()));
+            match std::fs::DirBuilder::new().mode(0o700).create(&place) {
+                Ok(()) => return Self(place),
+                // Left by another that had this pid.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => panic!("{}: {error}", place.display()),
+            }
+        }
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        // What stays says nothing against what was tested.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 fn word(how: How) -> &'static str {
@@ -169,8 +218,11 @@ fn word(how: How) -> &'static str {
 impl Stage for Real {
     #[expect(clippy::zombie_processes, reason = "it is reaped by pid")]
     fn spawn(&mut self) -> u32 {
-        let child =
-            Command::new(env!("CARGO_BIN_EXE_puppet")).arg(self.dir.path()).spawn().expect("a puppet");
+        step::now("a puppet is started".to_owned());
+        let program = puppet::program();
+        let mut command = Command::new(program);
+        let child = command.arg(puppet::PUPPET).arg(&self.dir.0).spawn();
+        let child = child.unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         let pid = self.know(child.id(), std::process::id());
         self.ready(pid, "begins");
         pid
@@ -182,6 +234,21 @@ impl Stage for Real {
         self.know(child, parent)
     }
 
+    #[cfg(target_os = "freebsd")]
+    fn fork_as(&mut self, parent: u32, pid: u32) -> Result<(), String> {
+        let refused = |error| format!("a pid may not be chosen here: {error}");
+        step::now(format!("pids come round to {pid}"));
+        let pids = super::pids::Lowered::for_pid(pid).map_err(refused)?;
+        pids.until_next_is(pid).map_err(refused)?;
+        let child = self.fork(parent);
+        if child == pid {
+            Ok(())
+        } else {
+            Err(format!("pid {pid} was another's before it could be used again"))
+        }
+    }
+
+    #[cfg(not(target_os = "freebsd"))]
     fn fork_as(&mut self, parent: u32, pid: u32) -> Result<(), String> {
         let answer = self.order(parent, &format!("fork-as {pid}"));
         if let Some(errno) = answer.strip_prefix("refused ") {
@@ -240,11 +307,17 @@ impl Stage for Real {
     }
 
     fn thread(&mut self, pid: u32) -> u32 {
-        self.numbers(pid, "thread")[0]
+        match self.order(pid, "thread").parse() {
+            Ok(number) => number,
+            Err(_) => skip("threads have no numbers here that could be taken for pids"),
+        }
     }
 
     fn leader_leaves(&mut self, pid: u32) {
-        self.order_done(pid, "leader-leaves");
+        match &*self.order(pid, "leader-leaves") {
+            "done" => {}
+            _ => skip("a process's first thread cannot end before it here"),
+        }
     }
 
     fn ignore_children(&mut self, pid: u32) {
@@ -268,7 +341,8 @@ impl Stage for Real {
 
     fn stop_and_continue(&mut self, pid: u32) {
         os::kill(pid, libc::SIGSTOP);
-        until(|| format!("{pid} stops"), || (state(pid) == Some('T')).then_some(()));
+        step::now(format!("{pid} stops"));
+        os::await_stop(pid);
         os::kill(pid, libc::SIGCONT);
         // It obeys again.
         self.threads(pid, 0);
@@ -281,6 +355,7 @@ impl Stage for Real {
             let status = self.order(known.parent, &format!("reap {pid}"));
             return status.parse().expect("a wait status");
         }
+        step::now(format!("{pid} is reaped"));
         match os::wait(pid, true) {
             Waited::Ended(status) => status,
             other => panic!("{pid}: {other:?}"),

@@ -7,6 +7,17 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+/// The highest signal that there is on each system; the lowest 31 have names, and the same numbers nearly everywhere.
+pub(crate) const LAST_SIGNAL: c_int = if cfg!(target_os = "linux") || cfg!(target_os = "dragonfly") {
+    64
+} else if cfg!(target_os = "freebsd") {
+    126
+} else if cfg!(target_os = "netbsd") {
+    63
+} else {
+    31
+};
+
 /// How long any one thing may take, whatever else the machine does.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How long between two looks whether it has happened.
@@ -50,11 +61,57 @@ pub(crate) fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
-/// Who loses its parent becomes a child of this process.
-pub(crate) fn become_subreaper() {
+/// Whether there is such a process, be it a zombie.
+pub(crate) fn exists(pid: u32) -> bool {
+    // SAFETY: two numbers; no signal is sent.
+    let found = unsafe { libc::kill(pid as c_int, 0) } == 0;
+    found || io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+}
+
+/// Whether a child of this process has ended; it stays a zombie. False for who is no child, too.
+pub(crate) fn has_ended(pid: u32) -> bool {
+    // SAFETY: plain data, for which zeros are valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: the information is this function's.
+    let result = unsafe { libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, look) };
+    // It stays as it was where there is nothing to tell.
+    result == 0 && info.si_signo != 0
+}
+
+/// Waits until a child of this process has been stopped.
+pub(crate) fn await_stop(pid: u32) {
+    let mut status = 0;
+    // SAFETY: the status is this function's.
+    let told = unsafe { libc::waitpid(pid as c_int, &mut status, libc::WUNTRACED) };
+    assert!(
+        told == pid as c_int && libc::WIFSTOPPED(status),
+        "{pid} does not stop: {told}, status {status:#x}"
+    );
+}
+
+/// Who loses its parent becomes a child of this process, where that can be had; its pid, or that of the system's first process.
+pub(crate) fn become_subreaper() -> u32 {
+    #[cfg(target_os = "linux")]
     // SAFETY: numbers only.
     let result = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
-    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    #[cfg(any(target_os = "freebsd", target_os = "dragonfly"))]
+    let result = {
+        #[cfg(target_os = "freebsd")]
+        let me = libc::P_PID;
+        #[cfg(target_os = "dragonfly")]
+        let me = libc::P_PID as _;
+        // SAFETY: the calling process, and no data. It may be one already.
+        match unsafe {
+            libc::procctl(me, std::process::id() as _, libc::PROC_REAP_ACQUIRE, std::ptr::null_mut())
+        } {
+            -1 if io::Error::last_os_error().raw_os_error() == Some(libc::EBUSY) => 0,
+            result => result,
+        }
+    };
+    #[cfg(not(any(target_os = "linux", target_os = "freebsd", target_os = "dragonfly")))]
+    let result = -1;
+    if result == 0 { std::process::id() } else { 1 }
 }
 
 /// A child that ends with a code when it is let go, and has nothing of this program but that.
@@ -120,13 +177,18 @@ fn exit(code: c_int) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// The descriptors that are open, as far as they are small numbers, which those of tests are.
+pub(crate) fn open_descriptors() -> impl Iterator<Item = c_int> {
+    // SAFETY: it only asks.
+    (0..4096).filter(|number| unsafe { libc::fcntl(*number, libc::F_GETFD) } >= 0)
+}
+
 /// No descriptor beyond those that are open from here on.
 pub(crate) fn no_more_descriptors() {
-    let open = std::fs::read_dir("/proc/self/fd").expect("/proc");
-    let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u64>().ok());
-    let highest = numbers.max().expect("there are some");
-    // Fill what is free below, but for the one that was just used for looking.
-    let limit = libc::rlimit { rlim_cur: highest, rlim_max: highest };
+    let highest = open_descriptors().max().expect("there are some");
+    let limit = highest as libc::rlim_t + 1;
+    // What is free below is filled.
+    let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
     // SAFETY: the limit is only read.
     let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
     assert_eq!(result, 0, "{}", io::Error::last_os_error());
@@ -147,16 +209,21 @@ pub(crate) fn let_signals_interrupt() {
     assert_eq!(result, 0);
 }
 
-/// The calling thread, for [`interrupt`].
-pub(crate) fn this_thread() -> c_int {
+/// A thread of this process, for [`interrupt`].
+#[derive(Debug)]
+pub(crate) struct Thread(libc::pthread_t);
+
+// SAFETY: it is a name, which is good in every thread of the process.
+unsafe impl Send for Thread {}
+
+pub(crate) fn this_thread() -> Thread {
     // SAFETY: it takes nothing.
-    unsafe { libc::gettid() }
+    Thread(unsafe { libc::pthread_self() })
 }
 
-/// Sends SIGUSR2 to a thread of this process that has not ended.
-pub(crate) fn interrupt(thread: c_int) {
-    // SAFETY: numbers only.
-    let result =
-        unsafe { libc::syscall(libc::SYS_tgkill, std::process::id() as c_int, thread, libc::SIGUSR2) };
+/// Sends SIGUSR2 to a thread of this process that has not been joined.
+pub(crate) fn interrupt(thread: &Thread) {
+    // SAFETY: the name is good until the thread is joined, says the caller.
+    let result = unsafe { libc::pthread_kill(thread.0, libc::SIGUSR2) };
     assert_eq!(result, 0);
 }

@@ -6,9 +6,10 @@ use proc_reactor::flags::*;
 use proc_reactor::source::sim::scripted;
 use proc_reactor::{ChangeError, Interest, Kevent, QueueError, QueueOptions, Reactor};
 
-use crate::case::{Case, Gate, case};
-use crate::os;
-use crate::world::*;
+use super::case::{Case, Gate, case};
+use super::os;
+use super::puppet;
+use super::world::*;
 
 pub(crate) const CASES: &[Case] = &[
     case(
@@ -18,6 +19,7 @@ pub(crate) const CASES: &[Case] = &[
          is there can still be changed.",
         no_room_for_a_note,
     )
+    .gated(&[Gate::Kernel("`QueueOptions` are this library's")])
     .differs("F has no limit but memory."),
     case(
         "C17",
@@ -44,26 +46,23 @@ fn no_room_for_a_note(world: &mut World) {
     change(&queue, Kevent::user(1, EV_ADD, 0)).unwrap();
     assert_eq!(change(&queue, Kevent::process(pids[1], EV_ADD, NOTE_EXIT)), Err(libc::ENOMEM));
     assert_eq!(change(&queue, Kevent::user(2, EV_ADD, 0)), Err(libc::ENOMEM));
-    let error = change_error(queue.register(pids[1], Interest::EXIT, 0).unwrap_err());
+    let error = change_error(queue.ours().register(pids[1], Interest::EXIT, 0).unwrap_err());
     assert!(matches!(error, ChangeError::NoMemory), "{error}");
     change(&queue, Kevent::process(pids[0], EV_ADD, NOTE_EXIT | NOTE_FORK)).unwrap();
     change(&queue, Kevent::user(1, EV_DELETE, 0)).unwrap();
     change(&queue, Kevent::process(pids[1], EV_ADD, NOTE_EXIT)).unwrap();
-    assert_eq!(queue.stats().notes, 2);
+    queue.has_notes(2);
 }
 
 fn no_descriptors(_world: &mut World) {
     // It is the whole process that has none.
-    let me = std::env::current_exe().unwrap();
-    let arguments = ["--exact", "limits::without_descriptors", "--ignored", "--nocapture"];
-    let output = Command::new(me).args(arguments).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    let output = Command::new(puppet::program()).arg(puppet::WITHOUT_DESCRIPTORS).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && output.stdout == b"ok\n", "{text}");
 }
 
-#[test]
-#[ignore = "a part of the case `no_descriptors`, in a process of its own"]
-fn without_descriptors() {
+/// The case `no_descriptors`, in a process of its own.
+pub(crate) fn without_descriptors() {
     let (source, _script) = scripted().unwrap();
     let reactor = Reactor::new(Box::new(source)).unwrap();
     os::no_more_descriptors();
@@ -71,14 +70,14 @@ fn without_descriptors() {
     assert!(matches!(error, QueueError::Descriptors(_)), "{error}");
     assert_eq!(error.errno(), libc::EMFILE);
     assert_eq!(reactor.stats().queues, 0);
+    println!("ok");
 }
 
 fn many_queues(world: &mut World) {
     let pid = world.spawn();
-    let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let queues: Vec<_> = (0..500).map(|_| world.another_queue(QueueOptions::default())).collect();
     // Other tests of this program open some too.
-    assert!(open() < 400, "a queue has no descriptor of its own");
+    assert!(os::open_descriptors().count() < 400, "a queue has no descriptor of its own");
     for queue in &queues {
         change(queue, Kevent::process(pid, EV_ADD, NOTE_EXIT)).unwrap();
     }
