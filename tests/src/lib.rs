@@ -14,5 +14,6 @@ pub mod observed;
 pub mod reuse;
 pub mod seen;
 pub mod sources;
+#[cfg(target_os = "linux")]
 pub mod strace;
 pub mod truth;

@@ -6,8 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::puppet;
-use super::vfork;
+use super::{births, puppet};
 
 /// How often a pid is tried that its last owner has not quite left yet.
 #[cfg(target_os = "linux")]
@@ -30,8 +29,8 @@ pub(super) fn try_to_make(how: &str, code: c_int) -> c_int {
                 child => child,
             }
         }
-        "raw" => raw(code),
-        "vfork" => vfork::vfork(&mut || exit(code)),
+        "raw" => births::raw(&mut || exit(code)),
+        "vfork" => births::vfork(&mut || exit(code)),
         "by-thread" => {
             std::thread::spawn(move || try_to_make("fork", code)).join().expect("a thread that forks")
         }
@@ -41,33 +40,6 @@ pub(super) fn try_to_make(how: &str, code: c_int) -> c_int {
         }
         _ => panic!("no such way: {how}"),
     }
-}
-
-/// Past libc, which lets only one thread fork at a time.
-#[cfg(target_os = "linux")]
-fn raw(code: c_int) -> c_int {
-    // SAFETY: as fork, and the child only exits.
-    match unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) } {
-        0 => exit(code),
-        child => child as c_int,
-    }
-}
-
-#[cfg(target_os = "freebsd")]
-fn raw(code: c_int) -> c_int {
-    /// sys/syscall.h
-    const SYS_FORK: c_int = 2;
-    // SAFETY: as fork, and the child only exits.
-    match unsafe { libc::syscall(SYS_FORK) } {
-        0 => exit(code),
-        child => child,
-    }
-}
-
-/// Others let nobody past libc, or their call returns otherwise than its wrapper.
-#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
-fn raw(code: c_int) -> c_int {
-    try_to_make("fork", code)
 }
 
 /// Makes a child in one of the ways, and reaps it.

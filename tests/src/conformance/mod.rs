@@ -5,6 +5,8 @@
 //! Processes that do as they are told are played by whatever program [`set_program`] names.
 
 mod attempt;
+#[path = "../../../examples/make_tree/births.rs"]
+mod births;
 mod case;
 mod changing;
 mod events;
@@ -26,6 +28,15 @@ mod os;
 mod pids;
 mod program;
 mod puppet;
+#[cfg(any(
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly",
+    target_os = "macos"
+))]
+#[path = "../../../examples/watch/native.rs"]
+mod queue;
 mod races;
 mod real;
 mod registration;
@@ -36,9 +47,6 @@ mod table;
 mod tap;
 mod tracking;
 mod user;
-#[path = "../../../examples/make_tree/vfork.rs"]
-#[expect(unsafe_code, reason = "clone has no safe interface")]
-mod vfork;
 mod waiting;
 mod watchdog;
 mod world;

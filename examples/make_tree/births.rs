@@ -1,7 +1,11 @@
-//! A child that shares this process's memory, and for which this thread stands still until the child has exec'd or exited: vfork, to
-//! the kernel. The C function returns twice on one stack, which Rust cannot express; here the child runs on a stack of its own.
+//! Ways to make a child that are not fork(3).
 //!
-//! On systems for which no such way is known (macOS, OpenBSD, and FreeBSD but on x86-64) it is a plain fork.
+//! [`vfork`]: the child shares this process's memory, and this thread stands still until it has exec'd or exited. The C function
+//! returns twice on one stack, which Rust cannot express; here the child runs on a stack of its own. [`raw`]: fork, but past libc, which
+//! lets only one thread fork at a time.
+//!
+//! On systems for which no such way is known (macOS, OpenBSD, and FreeBSD but on x86-64) each is a plain fork.
+#![expect(unsafe_code, reason = "they have no safe interface")]
 
 use std::ffi::c_int;
 
@@ -137,4 +141,28 @@ pub(crate) fn vfork(child: &mut dyn FnMut()) -> c_int {
         }
         pid => pid,
     }
+}
+
+/// Runs `child`, which should end the process or exec; the child's pid, or -1 and the errno. It may neither allocate nor take a lock.
+pub(crate) fn raw(child: &mut dyn FnMut()) -> c_int {
+    #[cfg(target_os = "linux")]
+    // SAFETY: as fork to the kernel, and the child does only what a child of a process with threads may.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) } as c_int;
+    #[cfg(target_os = "freebsd")]
+    let pid = {
+        /// sys/syscall.h
+        const SYS_FORK: c_int = 2;
+        // SAFETY: as above.
+        unsafe { libc::syscall(SYS_FORK) }
+    };
+    // Others let nobody past libc, or their call returns otherwise than its wrapper.
+    #[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+    // SAFETY: as above.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        child();
+        // SAFETY: it takes any number.
+        unsafe { libc::_exit(CAME_BACK) }
+    }
+    pid
 }
