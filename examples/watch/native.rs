@@ -72,7 +72,6 @@ fn errno() -> i32 {
 const FILTERS: [(i16, i64); 2] =
     [(EVFILT_PROC, libc::EVFILT_PROC as i64), (EVFILT_USER, libc::EVFILT_USER as i64)];
 
-#[expect(clippy::unnecessary_cast, clippy::useless_conversion, reason = "the types differ between systems")]
 fn to_kernel(event: &Kevent) -> libc::kevent {
     let filter = FILTERS.iter().find(|(ours, _)| *ours == event.filter);
     // SAFETY: plain data, for which zeros are valid.
@@ -86,15 +85,14 @@ fn to_kernel(event: &Kevent) -> libc::kevent {
     kevent
 }
 
-#[expect(clippy::unnecessary_cast, reason = "the types differ between systems")]
 fn from_kernel(kevent: &libc::kevent) -> Kevent {
     let filter = FILTERS.iter().find(|(_, theirs)| *theirs == kevent.filter as i64);
-    let mut event = Kevent::default();
-    event.ident = kevent.ident as u64;
-    event.filter = filter.map_or(kevent.filter as i16, |(ours, _)| *ours);
-    event.flags = kevent.flags as u16;
-    event.fflags = kevent.fflags as u32;
-    event.data = kevent.data as i64;
-    event.udata = kevent.udata as usize as u64;
-    event
+    Kevent {
+        ident: kevent.ident as _,
+        filter: filter.map_or(kevent.filter as _, |(ours, _)| *ours),
+        flags: kevent.flags as _,
+        fflags: kevent.fflags as _,
+        data: kevent.data as _,
+        udata: kevent.udata as usize as _,
+    }
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 const LATER: Duration = Duration::from_millis(60);
 const PAGE: usize = 4096;
 
-fn main() {
+pub(crate) fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words[..] {

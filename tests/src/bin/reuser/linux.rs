@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A child of four lives this long at most, in rounds of a loop, so that there is something to register with.
 const LIFE: u32 = 60_000;
 
-fn main() {
+pub(crate) fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [progress, pids, count, mode] = &args[..] else { panic!("usage: reuser PROGRESS PIDS COUNT MODE") };
     let (pids, count): (usize, u64) = (pids.parse().expect("pids"), count.parse().expect("a count"));

@@ -41,7 +41,7 @@ struct Asked {
     tree: Vec<String>,
 }
 
-fn main() {
+pub(crate) fn main() {
     let asked = Asked::parse();
     let observed = observe(&asked);
     println!("{}", serde_json::to_string(&observed).expect("it has text keys only"));

@@ -19,7 +19,7 @@ const AT_ONCE: usize = 16;
 /// Takes the kernel milliseconds to give back.
 const BULK: usize = 48 << 20;
 
-fn main() {
+pub(crate) fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {

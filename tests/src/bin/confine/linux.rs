@@ -29,7 +29,7 @@ struct Options {
     program: Vec<OsString>,
 }
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let options = Options::parse();
     let error = match confine(&options) {
         Ok(()) => Command::new(&options.program[0]).args(&options.program[1..]).exec(),
