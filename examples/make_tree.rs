@@ -20,6 +20,9 @@
 //! ```
 //!
 //! The top process stays until all others are gone, and gives up after five minutes (status 99).
+//!
+//! With `--watch ours` or `--watch native` the top is a child, and the tree is tracked by a queue meanwhile. `--shape race --threads 4
+//! --count 4800 --watch native` is what kernels are known to miss children in.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -32,8 +35,16 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 
+#[path = "watch/account.rs"]
+mod account;
+#[path = "make_tree/births.rs"]
+mod births;
+#[path = "watch/deadline.rs"]
+mod deadline;
 #[path = "make_tree/image.rs"]
 mod image;
+#[path = "watch/kqueue.rs"]
+mod kqueue;
 #[path = "make_tree/log.rs"]
 mod log;
 #[path = "make_tree/os.rs"]
@@ -44,8 +55,11 @@ mod process;
 mod shapes;
 #[path = "make_tree/threaded.rs"]
 mod threaded;
+#[path = "make_tree/watched.rs"]
+mod watched;
 
 use process::End;
+use watched::{Side, Watch};
 
 /// More of these would not fit among the pids of a small machine at once.
 const LARGEST_TREE: u32 = 20_000;
@@ -74,6 +88,16 @@ struct Options {
     /// Threads in a process that has several
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
     threads: u32,
+    /// Track the tree, and compare what is told with the truth: prints `totals: ..`; exit code 1 if anything is missing, told twice or
+    /// wrong
+    #[arg(long, value_enum)]
+    watch: Option<Watch>,
+    /// The source of `--watch ours`; else the first that works
+    #[arg(long)]
+    source: Option<proc_reactor::SourceName>,
+    /// Seconds that one step of `--watch` may take
+    #[arg(long, default_value_t = 330)]
+    time_limit: u64,
 }
 
 /// The kinds of tree.
@@ -99,6 +123,8 @@ enum Shape {
     Signals,
     /// Many short lives, made by several threads at once
     Storm,
+    /// vfork and fork by several threads at the same time
+    Race,
     /// fork and _exit
     Instant,
     /// Parents that die before their children
@@ -118,11 +144,30 @@ fn main() -> ExitCode {
         eprintln!("make_tree: a tree of more than {LARGEST_TREE} processes is too large");
         return ExitCode::from(2);
     }
+    if let Some(watch) = options.watch {
+        return watched(watch, &options);
+    }
     if let Err(error) = make(&options) {
         eprintln!("make_tree: {}: {error}", options.truth.display());
     }
     // `make` only returns if there was nothing to log to.
     ExitCode::FAILURE
+}
+
+/// Makes the tree by a child, and watches it.
+fn watched(watch: Watch, options: &Options) -> ExitCode {
+    let done = match watched::fork() {
+        Ok(Side::Watcher(watcher)) => watcher.run(watch, options),
+        Ok(Side::Top(lead)) => match watched::wait_for_lead(lead).and_then(|()| make(options)) {
+            Ok(()) => Ok(ExitCode::FAILURE),
+            Err(error) => Err(error.into()),
+        },
+        Err(error) => Err(error.into()),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("make_tree: {}: {error}", options.truth.display());
+        ExitCode::FAILURE
+    })
 }
 
 /// Makes the tree, waits until it is gone, and ends this process.

@@ -123,11 +123,18 @@ impl Image {
 pub(crate) fn this_program() -> &'static CStr {
     static PATH: OnceLock<CString> = OnceLock::new();
     PATH.get_or_init(|| {
-        let path = std::fs::read_link("/proc/self/exe").map(PathBuf::into_os_string);
-        path.ok()
-            .and_then(|path| CString::new(path.into_vec()).ok())
-            .unwrap_or_else(|| os::give_up("cannot find this program"))
+        let path = own_path().into_os_string().into_vec();
+        CString::new(path).unwrap_or_else(|_| os::give_up("cannot find this program"))
     })
+}
+
+/// As the system knows it, or as it was called.
+fn own_path() -> PathBuf {
+    let called = || {
+        let name = PathBuf::from(std::env::args_os().next().unwrap_or_default());
+        std::env::current_dir().map(|dir| dir.join(&name)).unwrap_or(name)
+    };
+    std::env::current_exe().ok().filter(|path| path.exists()).unwrap_or_else(called)
 }
 
 /// Lives the life of an exec'd image. The log comes before all else.

@@ -4,19 +4,18 @@
 //! of these functions allocates in a child.
 #![expect(unsafe_code, reason = "fork, vfork, exec and raw exits have no safe interface")]
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
+use crate::births;
 use crate::process::{self, End};
 
 /// The status of a process that met an error which it can't log.
 const GAVE_UP: i32 = 96;
 /// The status of a process that took too long.
 const TOOK_TOO_LONG: u8 = 99;
-/// As much as a vfork child needs to log two lines and to exec, with room to spare.
-const VFORK_STACK: usize = 64 * 1024;
 /// How often, and how long apart, a fork is tried again for want of memory or pids.
 const FORK_TRIES: (u32, Duration) = (2000, Duration::from_millis(1));
 
@@ -36,26 +35,14 @@ pub(crate) fn fork() -> Fork {
     if pid == 0 { Fork::Child } else { Fork::Parent(pid.unsigned_abs()) }
 }
 
-/// Forks as vfork does: the child uses this process's memory, and this thread stands still until
-/// the child has exec'd or exited. (vfork(2) itself returns twice, on one stack, which Rust cannot
-/// express; this is the same to the kernel.)
-pub(crate) fn vfork(mut child: &mut dyn FnMut()) -> u32 {
-    extern "C" fn start(child: *mut c_void) -> c_int {
-        // SAFETY: `child` points to the reference that `vfork` holds until this process is done.
-        let child = unsafe { &mut *child.cast::<&mut dyn FnMut()>() };
-        child();
-        GAVE_UP
-    }
-    let mut stack = vec![0_u128; VFORK_STACK / size_of::<u128>()];
-    let stack_end = stack.as_mut_ptr_range().end.cast();
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-    let pid = again("cannot vfork", || {
-        let child: *mut &mut dyn FnMut() = &mut child;
-        // SAFETY: the stack is aligned and large enough, and no one else's until the child has
-        // left this address space, before which this call does not return.
-        unsafe { libc::clone(start, stack_end, flags, child.cast()) }
-    });
-    pid.unsigned_abs()
+/// Forks as vfork does: the child uses this process's memory, and this thread stands still until the child has exec'd or exited.
+pub(crate) fn vfork(child: &mut dyn FnMut()) -> u32 {
+    again("cannot vfork", || births::vfork(child)).unsigned_abs()
+}
+
+/// Forks past libc, whose lock lets one thread fork at a time. The child must not allocate, nor take a lock.
+pub(crate) fn fork_raw(child: &mut dyn FnMut()) -> u32 {
+    again("cannot fork", || births::raw(child)).unsigned_abs()
 }
 
 /// A program and its arguments in the form that exec wants, made before the fork.
@@ -135,12 +122,32 @@ pub(crate) fn exit(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// Whether [`exit_thread`] ends a thread, the first and the last too, and the code of the last is the process's.
+pub(crate) const THREADS_END_ALONE: bool = cfg!(target_os = "linux");
+
 /// Ends only the calling thread, as pthread_exit does at last, but without unwinding (which must
 /// not happen in Rust's main).
+#[cfg(target_os = "linux")]
 pub(crate) fn exit_thread(code: u8) -> ! {
     // SAFETY: nothing on this thread's stack is used by others: they got all they use by value.
     unsafe { libc::syscall(libc::SYS_exit, c_int::from(code)) };
     give_up("a thread survived its exit")
+}
+
+/// The same for a thread that is not the last; the process has a code of its own.
+#[cfg(target_os = "freebsd")]
+pub(crate) fn exit_thread(_code: u8) -> ! {
+    /// thr_exit(2), sys/syscall.h
+    const SYS_THR_EXIT: c_int = 431;
+    // SAFETY: nothing on this thread's stack is used by others: they got all they use by value; and nobody waits for a word.
+    unsafe { libc::syscall(SYS_THR_EXIT, std::ptr::null_mut::<libc::c_long>()) };
+    give_up("a thread survived its exit")
+}
+
+/// Where a thread cannot end past libc it stays until others end it.
+#[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+pub(crate) fn exit_thread(_code: u8) -> ! {
+    match process::sleep_on() {}
 }
 
 /// Kills this process, whatever was done with the signal before.
@@ -174,18 +181,42 @@ pub(crate) fn write(fd: RawFd, bytes: &[u8]) -> Option<usize> {
     usize::try_from(written).ok()
 }
 
+/// Whether a child has ended; it stays a zombie.
+pub(crate) fn has_ended(pid: u32) -> bool {
+    // SAFETY: plain data, for which zeros are valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: the information is this function's.
+    let result = unsafe { libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, look) };
+    // It stays as it was where there is nothing to tell.
+    result == 0 && info.si_signo != 0
+}
+
 /// A pipe whose write end goes to all descendants, over execs as well.
 pub(crate) fn inherited_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read_end, write_end) = pipe()?;
+    keep_over_exec(&write_end)?;
+    Ok((read_end, write_end))
+}
+
+/// A pipe that is closed by an exec.
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut fds = [-1; 2];
+    // Not pipe2, which macOS lacks: there are no other threads here that could fork in between.
     // SAFETY: there's room for two descriptors.
-    if unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) } < 0 {
+    if unsafe { libc::pipe(fds.as_mut_ptr()) } < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: pipe2 has made it, and no one else has it.
+    // SAFETY: pipe has made it, and no one else has it.
     let read_end = unsafe { OwnedFd::from_raw_fd(fds[0]) };
     // SAFETY: as above.
     let write_end = unsafe { OwnedFd::from_raw_fd(fds[1]) };
-    keep_over_exec(&write_end)?;
+    for end in [&read_end, &write_end] {
+        // SAFETY: the descriptor is open, and takes flags.
+        if unsafe { libc::fcntl(end.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
     Ok((read_end, write_end))
 }
 

@@ -33,8 +33,11 @@ pub(crate) const DEADLY: [i32; 12] = [
     libc::SIGALRM,
     libc::SIGUSR1,
     libc::SIGSYS,
-    37,
+    REALTIME,
 ];
+
+/// Where there are none, one that is like the others.
+const REALTIME: i32 = if cfg!(any(target_os = "macos", target_os = "openbsd")) { libc::SIGUSR2 } else { 37 };
 
 /// Reproducible chance (splitmix64). It is passed by value: two processes never share it.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +105,15 @@ pub(crate) fn vfork(image: Option<&Image>, otherwise: End) -> u32 {
             image.argv().exec();
         }
         finish(otherwise);
+    })
+}
+
+/// Forks past libc, so that threads do so at the same time. `life` must not allocate, and takes no time.
+pub(crate) fn fork_raw(end: End) -> u32 {
+    let parent = std::process::id();
+    os::fork_raw(&mut || {
+        log::birth(std::process::id(), parent);
+        finish(end);
     })
 }
 

@@ -1,6 +1,6 @@
 //! The shapes that need no threads, and how many of each are made.
 //!
-//! All but `tree`, `storm` and `instant` are scenes: a process is forked, which plays one out and
+//! All but `tree`, `storm`, `race` and `instant` are scenes: a process is forked, which plays one out and
 //! reaps what it can. Many scenes run at the same time.
 
 use std::ffi::CStr;
@@ -34,6 +34,7 @@ pub(crate) fn make(options: &Options) {
     let mut dice = Dice(options.seed);
     let count = options.count.unwrap_or(match options.shape {
         Shape::Storm => 1000,
+        Shape::Race => 4800,
         Shape::Mix => 500,
         Shape::Instant => 100,
         _ => 40,
@@ -42,6 +43,7 @@ pub(crate) fn make(options: &Options) {
         Shape::Tree => tree(dice, options.depth, options.fanout),
         Shape::Instant => instant(dice, count),
         Shape::Storm => threaded::storm(dice, options.threads, count, "storm"),
+        Shape::Race => threaded::race(dice, options.threads, count),
         shape => scenes(shape, &mut dice, count, options.threads),
     }
 }
@@ -79,7 +81,7 @@ fn size(shape: Shape, threads: u32) -> u32 {
         Shape::Signals => DEADLY.len() as u32 + 2,
         Shape::Orphans => 7,
         Shape::Instant => 11,
-        Shape::Storm => 41,
+        Shape::Storm | Shape::Race => 41,
     }
 }
 
@@ -101,6 +103,7 @@ fn play(shape: Shape, mut dice: Dice, threads: u32, tag: &str) -> End {
         Shape::Orphans => orphans(dice.split()),
         Shape::Instant => instant(dice.split(), 10),
         Shape::Storm => threaded::storm(dice.split(), threads.min(4), 40, tag),
+        Shape::Race => threaded::race(dice.split(), threads.min(4), 40),
     }
     dice.end()
 }

@@ -6,15 +6,15 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
 use crate::image::{Action, Image};
 use crate::log;
 use crate::os;
-use crate::process::{Dice, End, finish, fork, reap, sleep_on, vfork};
+use crate::process::{Dice, End, finish, fork, fork_raw, reap, sleep_on, vfork};
 
 /// How many children that are not reaped yet `storm` has at most.
 pub(crate) const MOST_UNREAPED: u32 = 64;
@@ -34,7 +34,7 @@ enum Close {
 pub(crate) fn forks(mut dice: Dice, threads: u32) -> ! {
     let code = dice.code().max(1);
     let close = match dice.below(4) {
-        0 => Close::OneByOne(code),
+        0 if os::THREADS_END_ALONE => Close::OneByOne(code),
         1 => Close::Signal([libc::SIGTERM, libc::SIGKILL, libc::SIGSEGV][dice.below(3) as usize]),
         _ => Close::ExitGroup(code),
     };
@@ -159,6 +159,29 @@ fn storm_child(mut dice: Dice, tag: &str) -> u32 {
         }),
         _ => fork(|| end),
     }
+}
+
+/// Threads vfork and fork at the same time, in turns: what a kernel that tracks children must not miss one of.
+pub(crate) fn race(mut dice: Dice, threads: u32, count: u32) {
+    let together = Arc::new(Barrier::new(threads as usize));
+    thread::scope(|scope| {
+        for thread in 0..threads {
+            let mut dice = dice.split();
+            let together = Arc::clone(&together);
+            let share = count / threads + u32::from(thread < count % threads);
+            scope.spawn(move || {
+                together.wait();
+                for number in 0..share {
+                    let end = End::Code(dice.code());
+                    reap(match (number + thread) % 3 {
+                        0 => fork_raw(end),
+                        1 => fork(|| end),
+                        _ => vfork(None, end),
+                    });
+                }
+            });
+        }
+    });
 }
 
 /// Starts a thread that never returns, so that it ends as it says and not as std would have it.

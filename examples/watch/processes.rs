@@ -4,8 +4,11 @@
 use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::births;
 
 /// How grandchildren end, and no child does.
 pub(crate) const GRANDCHILD: i32 = 7 << 8;
@@ -27,17 +30,34 @@ pub(crate) struct Made {
     pub(crate) forks: usize,
 }
 
+/// What children are made, by one thread of several.
+#[derive(Clone, Debug)]
+pub(crate) struct Order {
+    pub(crate) count: usize,
+    /// What they do, in turn.
+    pub(crate) kinds: Vec<u8>,
+    /// How many may be unreaped at a time.
+    pub(crate) limit: usize,
+    pub(crate) program: CString,
+    /// No other thread makes any.
+    pub(crate) alone: bool,
+}
+
+/// The path of this program: as the system knows it, or as it was called.
+pub(crate) fn program() -> io::Result<CString> {
+    let called = || {
+        let name = PathBuf::from(std::env::args_os().next().unwrap_or_default());
+        std::env::current_dir().map(|dir| dir.join(&name)).unwrap_or(name)
+    };
+    let path = std::env::current_exe().ok().filter(|path| path.exists()).unwrap_or_else(called);
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
 /// Forks children, at most `limit` unreaped at a time.
-pub(crate) fn make(
-    count: usize,
-    kinds: &[u8],
-    limit: usize,
-    unreaped: &AtomicUsize,
-    truth: &Mutex<Truth>,
-) -> io::Result<()> {
-    let program = CString::new(std::env::current_exe()?.as_os_str().as_bytes())?;
-    for number in 0..count {
-        while unreaped.load(Ordering::Acquire) >= limit {
+pub(crate) fn make(order: &Order, unreaped: &AtomicUsize, truth: &Mutex<Truth>) -> io::Result<()> {
+    let Order { count, kinds, limit, program, alone } = order;
+    for number in 0..*count {
+        while unreaped.load(Ordering::Acquire) >= *limit {
             std::thread::yield_now();
         }
         let kind = kinds[number % kinds.len()];
@@ -46,21 +66,35 @@ pub(crate) fn make(
         let argument = CString::new(format!("--exit={code}"))?;
         let argv = [program.as_ptr(), argument.as_ptr(), std::ptr::null()];
         unreaped.fetch_add(1, Ordering::AcqRel);
-        // The reaper must not look for the child before it is noted.
-        let mut truth = truth.lock().map_err(|_| io::Error::other("the reaper panicked"))?;
-        // SAFETY: the child calls only fork, wait4, execv and _exit, which are async-signal-safe.
-        let pid = unsafe { libc::fork() };
-        match pid {
-            -1 => return Err(io::Error::last_os_error()),
-            0 => child(kind, code, &argv),
-            pid => truth.made.push(Made {
-                pid: pid as u32,
-                execs: usize::from(kind == b'x'),
-                forks: usize::from(matches!(kind, b'f' | b'g')),
-            }),
+        let lock = || truth.lock().map_err(|_| io::Error::other("another thread panicked"));
+        // One that is alone notes its children in the order of their births, also where a pid is used again. Several must not wait for
+        // one another.
+        let held = if *alone { Some(lock()?) } else { None };
+        let pid = born(kind, code, &argv);
+        if pid < 0 {
+            return Err(io::Error::last_os_error());
         }
+        let made = Made {
+            pid: pid as u32,
+            execs: usize::from(kind == b'x'),
+            forks: usize::from(matches!(kind, b'f' | b'g')),
+        };
+        held.map_or_else(lock, Ok)?.made.push(made);
     }
     Ok(())
+}
+
+/// The pid of a new child, or -1 and the errno.
+fn born(kind: u8, code: i32, argv: &[*const libc::c_char; 3]) -> libc::pid_t {
+    match kind {
+        b'v' => births::vfork(&mut || exit(code)),
+        b'r' => births::raw(&mut || exit(code)),
+        // SAFETY: the child calls only fork, wait4, execv and _exit, which are async-signal-safe.
+        _ => match unsafe { libc::fork() } {
+            0 => child(kind, code, argv),
+            pid => pid,
+        },
+    }
 }
 
 /// What a child does; async-signal-safe.
@@ -120,9 +154,21 @@ pub(crate) fn reap(unreaped: &AtomicUsize, made_all: &AtomicBool, truth: &Mutex<
     }
 }
 
-/// So that orphans are left to us.
+/// So that orphans are left to us, where that can be had. Elsewhere they are the first process's, and it is told of their ends all the
+/// same.
 pub(crate) fn become_subreaper() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
     // SAFETY: takes integers.
     let set = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
-    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    #[cfg(any(target_os = "freebsd", target_os = "dragonfly"))]
+    let set = {
+        let me = std::process::id();
+        // SAFETY: the calling process, and no data.
+        unsafe { libc::procctl(libc::P_PID, me as _, libc::PROC_REAP_ACQUIRE, std::ptr::null_mut()) }
+    };
+    #[cfg(not(any(target_os = "linux", target_os = "freebsd", target_os = "dragonfly")))]
+    let set = 0;
+    let error = io::Error::last_os_error();
+    // The first process is one.
+    if set == 0 || error.raw_os_error() == Some(libc::EBUSY) { Ok(()) } else { Err(error) }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use proc_watch::{Event, EventKind, Events, ExitStatus, ProcId, Watcher};
 
+use crate::account::Verdict;
 use crate::processes::{GRANDCHILD, Truth};
-use crate::{Options, Summary};
+use crate::{Options, Summary, deadline};
 
 /// What the tracker saw of one process.
 #[derive(Debug)]
@@ -73,6 +74,7 @@ pub(crate) struct Tracker {
 
 impl Tracker {
     pub(crate) fn start(options: &Options) -> Result<Self, Box<dyn std::error::Error>> {
+        deadline::step("opening the stream");
         let mut builder = Watcher::builder().metadata(options.metadata);
         if let Some(bytes) = options.receive_buffer {
             builder = builder.receive_buffer(bytes);
@@ -94,23 +96,23 @@ impl Tracker {
     pub(crate) fn run(
         self,
         finished: impl Fn() -> bool,
-        truth: Arc<Mutex<Truth>>,
+        truth: &Arc<Mutex<Truth>>,
     ) -> Result<Summary, Box<dyn std::error::Error>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let account = runtime.block_on(track(self.events, self.me, finished));
-        let truth = Arc::into_inner(truth).ok_or("the threads have ended")?.into_inner()?;
+        deadline::step("comparing");
+        let truth = truth.lock().map_err(|_| "a thread panicked")?;
         let (wrong, missing, unknown) = compare(&truth, &account, self.me);
         // Where they are not promised they are not missing.
         let (missing, unknown) = if self.all_statuses { (missing + unknown, 0) } else { (missing, unknown) };
         Ok(Summary {
-            unknown,
             children: truth.made.len(),
+            reaped: truth.reaped.len(),
             born: account.born.len(),
+            execs: account.born.iter().map(|process| process.execs).sum(),
             ended: account.ended,
             lost: format!("lost records {}", account.lost),
-            wrong,
-            missing,
-            duplicate: account.duplicate,
+            verdict: Verdict { missing, twice: account.duplicate, wrong, unknown },
         })
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! These start others by vfork, posix_spawn and clone3, from several threads, and end with
 //! threads still alive.
+#![cfg(target_os = "linux")]
 
 use std::collections::HashSet;
 use std::ffi::OsStr;

@@ -3,6 +3,7 @@
 //! Children end with all codes, by signals, and with cores. Whoever waits for them gets each status once, as if nobody watched;
 //! and what the stream tells of each is the same, or that it is unknown. Where a source or the situation promises that it is
 //! known, it has to be.
+#![cfg(target_os = "linux")]
 #![expect(unsafe_code, reason = "waiting for any child, and ignoring them all, have no safe interface")]
 
 use std::collections::{HashMap, VecDeque};

@@ -3,6 +3,7 @@
 //! strace is the command that is watched, so that the tree is seen by both at once. Being traced
 //! changes it: everybody stops at each call, exits and execs take much longer, and a process is
 //! reaped by its tracer before its parent may have it.
+#![cfg(target_os = "linux")]
 
 use std::path::Path;
 

@@ -198,7 +198,7 @@ fn k7_a_pid_that_is_used_again_and_again() {
     };
     runtime().block_on(async {
         let mut command = Command::new(env!("CARGO_BIN_EXE_puppet"));
-        let (mut child, events) = watcher.spawn(command.arg(dir.path())).expect("a puppet");
+        let (mut child, events) = watcher.spawn(command.arg("--puppet").arg(dir.path())).expect("a puppet");
         let top = child.id().pid();
         assert_eq!(hear(), (top, "ready".to_owned()));
         let mut order = "fork".to_owned();

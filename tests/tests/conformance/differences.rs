@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::{WITHOUT, cases};
+use tests::conformance::{WITHOUT, cases};
 
 const BEFORE: &str = "\
 # What the queue does, and where kernels differ

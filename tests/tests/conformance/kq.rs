@@ -11,7 +11,7 @@ use proc_reactor::source::Living;
 use proc_reactor::source::sim::{Script, scripted};
 use proc_reactor::{Kevent, Queue, QueueOptions, Reactor};
 
-use crate::world::{FOREVER, LAST, event};
+use tests::conformance::{FOREVER, LAST, event};
 
 /// What a C library would keep in a static, and would name with real descriptors.
 struct Kq {
