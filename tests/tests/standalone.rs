@@ -47,9 +47,14 @@ fn read(output: &Output) -> Tap {
     tap
 }
 
+/// On a script and on one source: the harness has the others.
 #[test]
-fn every_case_on_every_source() {
-    let output = conformance(&[]);
+fn every_case_on_a_script_and_on_a_source() {
+    let first = proc_reactor::open(&proc_reactor::OpenOptions::default()).map(|source| source.name());
+    let output = match first {
+        Ok(name) => conformance(&["--source", "script", "--source", name]),
+        Err(_) => conformance(&[]),
+    };
     let tap = read(&output);
     let text = String::from_utf8_lossy(&output.stdout);
     for case in tests::conformance::cases() {
