@@ -206,7 +206,7 @@ impl Witness for Known<'_> {
     }
 
     fn open(&mut self, id: ProcId) -> Result<Option<ProcFd>, SignalError> {
-        match self.with_room(|source| source.pidfd(id.pid())).and_then(Pidfd::of) {
+        match self.with_room(|source| source.pidfd(id.pid())).and_then(|fd| Pidfd::of(fd, id.pid())) {
             Ok(pidfd) => Ok(Some(ProcFd { id, pidfd })),
             Err(error) => match error.raw_os_error() {
                 // The latter two: it is the id of a thread of another process.

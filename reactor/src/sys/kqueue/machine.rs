@@ -269,6 +269,10 @@ impl System for Machine {
         Ok(read)
     }
 
+    fn rest(&mut self) -> io::Result<bool> {
+        Ok(self.call().active.iter().any(|active| !active.is_empty()))
+    }
+
     fn add(&mut self, queue: Queue, pid: u32) -> io::Result<()> {
         let mut kernel = self.call();
         if let Some(errno) = kernel.refuse[queue as usize] {

@@ -16,7 +16,7 @@ mod tests;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use follow::Follower;
 #[cfg(not(target_os = "linux"))]
-pub(crate) use kernels::HERE;
+pub(crate) use kernels::{HERE, Kernel};
 #[cfg(not(target_os = "linux"))]
 pub(crate) use lives::NOTE_EXITSTATUS;
 #[cfg(not(target_os = "linux"))]

@@ -12,6 +12,9 @@ use crate::source::{Capabilities, Drained, Living, Loss, Reading, Source, Spawne
 
 pub(crate) const NAME: &str = "kqueue";
 
+/// How often a drain reads on because more has come.
+const ROUNDS: usize = 4;
+
 /// An open source over two queues.
 #[derive(Debug)]
 pub(crate) struct Kqueue<S> {
@@ -58,11 +61,17 @@ impl<S: System> Source for Kqueue<S> {
 
     fn drain(&mut self, out: &mut Vec<Stamped>, _limit: usize) -> Result<Drained, SourceError> {
         out.append(&mut self.ready);
-        if !self.follower.doubts.some {
+        for _ in 0..ROUNDS {
+            if self.follower.doubts.some {
+                return Ok(Drained::Overrun);
+            }
             self.follower.round(out).map_err(failed("kevent"))?;
             self.follower.check(out).map_err(failed("reading the process table"))?;
+            if !self.follower.doubts.some && !self.follower.system.rest().map_err(failed("kevent"))? {
+                return Ok(Drained::All);
+            }
         }
-        Ok(if self.follower.doubts.some { Drained::Overrun } else { Drained::All })
+        Ok(if self.follower.doubts.some { Drained::Overrun } else { Drained::More })
     }
 
     fn settle(&mut self, out: &mut Vec<Stamped>) -> Result<Loss, SourceError> {

@@ -18,13 +18,6 @@ pub(crate) enum Queue {
 
 impl Queue {
     pub(super) const BOTH: [Self; 2] = [Self::Full, Self::Ends];
-
-    pub(super) fn other(self) -> Self {
-        match self {
-            Self::Full => Self::Ends,
-            Self::Ends => Self::Full,
-        }
-    }
 }
 
 /// An event of EVFILT_PROC as it was read.
@@ -100,6 +93,10 @@ impl From<Entry> for Living {
 pub(crate) trait System: Send + fmt::Debug + AsFd {
     /// Appends what is ready, `room` notes at most. Fewer: there are no more.
     fn read(&mut self, queue: Queue, out: &mut Vec<Note>, room: usize) -> io::Result<usize>;
+
+    /// Whether something has come since the queues were read. If not, the descriptor polls readable when something does: it may not do
+    /// so again for what it has been readable for all along.
+    fn rest(&mut self) -> io::Result<bool>;
 
     /// Sets a note (EV_ADD), or sets the one that is there anew, which changes nothing (C7).
     fn add(&mut self, queue: Queue, pid: u32) -> io::Result<()>;
