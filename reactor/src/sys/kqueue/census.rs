@@ -19,6 +19,8 @@ use crate::source::Loss;
 
 /// Nanoseconds between two readings of the process table.
 const PACE: u64 = 20_000_000;
+/// Who adopts orphans, if nobody else has asked for them.
+const INIT: u32 = 1;
 /// So many ended processes are kept in mind before the table is asked which of them are zombies.
 const REMEMBERED: usize = 4096;
 /// How often it is read again because somebody was found.
@@ -32,6 +34,10 @@ pub(super) struct Census {
     /// What the machine had counted beyond them when it was last settled, and when that was.
     beyond: Option<i64>,
     since: u64,
+    /// How much of that was taken for births of others when it was last settled. Some may have been of ours, counted and yet to be told:
+    /// all that are told in the rounds up to the first that began when those must have been.
+    taken: i64,
+    round: u64,
     looked: u64,
     /// Who has forked since.
     forkers: FxHashSet<u32>,
@@ -44,16 +50,30 @@ pub(super) struct Census {
 }
 
 impl Census {
-    pub(super) fn born(&mut self, parent: Option<u32>) {
+    /// In a round that began at that time.
+    pub(super) fn born(&mut self, parent: Option<u32>, round: u64) {
         self.births += 1;
         self.forkers.extend(parent);
+        self.round = round;
+        if self.taken > 0 {
+            self.taken -= 1;
+            self.beyond = self.beyond.map(|beyond| beyond - 1);
+        }
     }
 
     pub(super) fn ended(&mut self, pid: u32) {
         self.urgent |= self.forkers.contains(&pid) || self.several.contains(&pid);
     }
 
-    fn settle(&mut self, beyond: Option<i64>, time: u64) {
+    /// `foreign` births were of others for certain.
+    fn settle(&mut self, beyond: Option<i64>, foreign: i64, time: u64) {
+        let more = beyond.zip(self.beyond).map_or(0, |(now, before)| now - before);
+        // Lower: ours were among those that were taken for births of others, as they turned out.
+        let more = if more > 0 { (more - foreign).max(0) } else { more };
+        if self.round >= self.since + SETTLED {
+            self.taken = 0;
+        }
+        self.taken = (self.taken + more).max(0);
         (self.beyond, self.since) = (beyond, time);
         self.forkers.clear();
         self.several.clear();
@@ -64,7 +84,7 @@ impl Census {
 impl<S: System> Follower<S> {
     pub(super) fn begin_census(&mut self) {
         let beyond = self.beyond();
-        self.census.settle(beyond, self.opened);
+        self.census.settle(beyond, 0, self.opened);
     }
 
     /// Births by the machine's count that were not told, from whoever.
@@ -87,12 +107,12 @@ impl<S: System> Follower<S> {
         if !self.census.due {
             if beyond.is_some() && beyond <= self.census.beyond {
                 // Lower: a birth had been counted and was told after.
-                self.census.settle(beyond, now);
+                self.census.settle(beyond, 0, now);
                 return Ok(());
             }
             self.count_threads()?;
             if self.census.several.is_empty() {
-                self.census.settle(beyond, now);
+                self.census.settle(beyond, 0, now);
                 return Ok(());
             }
             let next = self.census.looked + PACE;
@@ -114,7 +134,7 @@ impl<S: System> Follower<S> {
         if unexplained && !self.census.several.is_empty() {
             self.doubts.add(0);
         }
-        self.census.settle(beyond, time);
+        self.census.settle(beyond, foreign, time);
         self.forget_the_reaped()
     }
 
@@ -150,8 +170,13 @@ impl<S: System> Follower<S> {
             looked.young = found.iter().any(|entry| entry.start + SETTLED > now);
             found.retain(|entry| entry.start + SETTLED <= now);
             let since = self.census.since;
+            // Who has been given to init may have had one for a parent that is followed.
             let foreign = |entry: &&Entry| {
-                entry.start >= since && !self.members.contains_key(&entry.pid) && !missed.contains(&entry.pid)
+                entry.start > since
+                    && entry.parent != INIT
+                    && !self.members.contains_key(&entry.pid)
+                    && !self.was_told(entry)
+                    && !missed.contains(&entry.pid)
             };
             looked.foreign = entries.iter().filter(foreign).count() as i64;
             if found.is_empty() {
@@ -188,15 +213,22 @@ impl<S: System> Follower<S> {
         // This program's own children of before are nobody's business.
         let before = entry.parent == self.me && entry.start < self.opened;
         let known = self.members.get(&entry.pid);
-        let told = self.ended.get(&entry.pid).is_some_and(|ended| entry.start <= *ended);
-        !before && !told && entry.pid != entry.parent && known.is_none_or(|member| member.ended.is_some())
+        !before
+            && !self.was_told(entry)
+            && entry.pid != entry.parent
+            && known.is_none_or(|member| member.ended.is_some())
+    }
+
+    /// Whether it is the zombie of somebody whose end has been told.
+    fn was_told(&self, entry: &Entry) -> bool {
+        self.ended.get(&entry.pid).is_some_and(|ended| entry.start <= *ended)
     }
 
     /// Tells of somebody whose birth nobody told of, and follows it.
     fn adopt(&mut self, entry: Entry, out: &mut Vec<Stamped>) -> io::Result<()> {
         let (time, pid, parent) = (self.system.now(), entry.pid, entry.parent);
         out.push(Stamped { time, change: Change::Fork { parent, thread: parent, child: pid } });
-        self.census.born(None);
+        self.census.born(None, time);
         if entry.is_zombie() {
             if entry.executed {
                 out.push(Stamped { time, change: Change::Exec { process: pid } });
@@ -205,7 +237,7 @@ impl<S: System> Follower<S> {
             return Ok(());
         }
         let on = self.follow_on_all(pid)?;
-        self.members.insert(pid, Member { parent, on, ended: None });
+        self.members.insert(pid, Member { parent, on, ..Member::default() });
         self.tell_missed_exec(Some(entry), pid, time, out)?;
         if !on.contains(&Heard::Follows) {
             let status = self.system.entry(pid)?.and_then(|entry| entry.status);
@@ -277,7 +309,7 @@ impl<S: System> Follower<S> {
                 }
             }
         }
-        self.members.insert(pid, Member { parent: entry.parent, on, ended: None });
+        self.members.insert(pid, Member { parent: entry.parent, on, ..Member::default() });
         Ok(())
     }
 

@@ -36,6 +36,8 @@ pub(crate) struct Follower<S> {
     notes: Vec<Note>,
     /// Who was told of by one queue only, and since when.
     alone: FxHashMap<u32, u64>,
+    /// Who ended in the last round before one of the queues could tell of them.
+    late: Vec<u32>,
     /// Whose end was told last under a pid, and when: a zombie of it is no news.
     pub(super) ended: FxHashMap<u32, u64>,
     /// Pids that may have a note on the fuller queue which tells of nothing any more.
@@ -82,6 +84,7 @@ impl<S: System> Follower<S> {
             round: Vec::new(),
             notes: Vec::new(),
             alone: FxHashMap::default(),
+            late: Vec::new(),
             ended: FxHashMap::default(),
             stale: FxHashSet::default(),
             probed: FxHashSet::default(),
@@ -93,7 +96,7 @@ impl<S: System> Follower<S> {
             follower.system.add(queue, me)?;
         }
         let on = follower.on(Heard::Follows);
-        follower.members.insert(me, Member { parent: 0, on, ended: None });
+        follower.members.insert(me, Member { parent: 0, on, ..Member::default() });
         follower.begin_census();
         Ok(follower)
     }
@@ -178,10 +181,8 @@ impl<S: System> Follower<S> {
     fn name_parents(&mut self, all: &mut Lives) -> io::Result<()> {
         for life in all.lives.iter_mut().filter(|life| !life.known && life.parent.is_none()) {
             let entry = self.system.entry(life.pid)?.filter(|entry| entry.is_zombie());
-            let parent = entry.map(|entry| entry.parent).filter(|parent| {
-                // Else it may be who adopts orphans.
-                self.members.contains_key(parent) && *parent != self.me
-            });
+            // Who adopts orphans is not followed.
+            let parent = entry.map(|entry| entry.parent).filter(|parent| self.members.contains_key(parent));
             match parent {
                 Some(parent) => life.parent = Some(parent),
                 // Nobody can be told of it: its birth and its end.
@@ -244,25 +245,33 @@ impl<S: System> Follower<S> {
 
     /// What is known of the members after a round.
     fn take(&mut self, lives: &[Life], time: u64) {
+        let late = std::mem::take(&mut self.late);
+        // All of them had ended by then.
+        let now = self.system.now();
         for life in lives {
             let pid = life.pid;
             if !life.known {
-                self.census.born(life.parent);
+                self.census.born(life.parent, time);
             }
             if life.exit.is_some() && !life.over {
                 self.census.ended(pid);
-                self.ended.insert(pid, time);
+                self.ended.insert(pid, now);
                 self.gone.remove(&pid);
             }
             let over = life.over || life.exit.is_some();
-            if over && !life.on.contains(&Heard::Follows) {
+            // Who was born after a queue was read is told of by it in the next round.
+            let late = !life.over && life.on == [Heard::Ended, Heard::No];
+            if late {
+                self.late.push(pid);
+            }
+            if over && !late && !life.on.contains(&Heard::Follows) {
                 self.members.remove(&pid);
                 self.alone.remove(&pid);
                 continue;
             }
             let ended = over.then_some(time);
             let parent = life.parent.unwrap_or(0);
-            let member = Member { parent, on: life.on, ended };
+            let member = Member { parent, on: life.on, ended, late };
             let ended =
                 self.members.insert(pid, member).filter(|_| life.known).and_then(|before| before.ended);
             if let Some(member) = self.members.get_mut(&pid).filter(|_| ended.is_some()) {
@@ -271,6 +280,11 @@ impl<S: System> Follower<S> {
             let since = self.alone.remove(&pid).filter(|_| life.known).unwrap_or(time);
             if !over && life.on.contains(&Heard::No) {
                 self.alone.insert(pid, since);
+            }
+        }
+        for pid in late.into_iter().filter(|pid| !self.late.contains(pid)) {
+            if self.members.get(&pid).is_some_and(|member| member.late) {
+                self.members.remove(&pid);
             }
         }
     }
@@ -391,7 +405,7 @@ impl<S: System> Follower<S> {
         self.members.remove(&pid);
         self.alone.remove(&pid);
         self.census.ended(pid);
-        self.ended.insert(pid, time);
+        self.ended.insert(pid, self.system.now());
         out.push(Stamped { time, change: Change::End { process: pid, status } });
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Member {
     pub(super) on: [Heard; 2],
     /// When its end was told.
     pub(super) ended: Option<u64>,
+    /// The other queue was read before it was born.
+    pub(super) late: bool,
 }
 
 /// What one round of reading has of one life.
@@ -96,11 +98,19 @@ impl Lives {
         };
         let ends = parts(Queue::Ends, 0);
         let mut full = parts(Queue::Full, 0);
-        if full.len() < ends.len() {
-            // A birth that looks told twice may be the next one, where the end between was lost.
-            full = parts(Queue::Full, ends.len() - full.len());
+        let mut pairs = align(&full, &ends);
+        let new = |parts: &[Part]| parts.iter().filter(|part| !part.known).count();
+        if new(&full) < new(&ends) {
+            // A birth that looks told twice may be the next one, where the end between was lost: if that explains more.
+            let split = parts(Queue::Full, new(&ends) - new(&full));
+            let alike =
+                |pairs: &[Pair]| pairs.iter().filter(|pair| pair.0.is_some() && pair.1.is_some()).count();
+            let other = align(&split, &ends);
+            if alike(&other) > alike(&pairs) {
+                (full, pairs) = (split, other);
+            }
         }
-        for pair in align(&full, &ends) {
+        for pair in pairs {
             let sides = [pair.0.map(|at| &full[at]), pair.1.map(|at| &ends[at])];
             let index = self.lives.len();
             let mut life = Life { pid, ..Life::default() };
@@ -135,6 +145,9 @@ impl Lives {
     }
 }
 
+/// The parts of one life, by the queue.
+type Pair = (Option<usize>, Option<usize>);
+
 /// What one queue has of one life.
 #[derive(Debug, Default)]
 struct Part {
@@ -147,6 +160,11 @@ struct Part {
 }
 
 impl Part {
+    /// Which of two that are not the same comes first: who has not ended is the last, and else who was read of first.
+    fn place(&self) -> (bool, usize) {
+        if self.known { (false, 0) } else { (self.exit.is_none(), self.notes.first().map_or(0, |at| at + 1)) }
+    }
+
     fn is_same(&self, other: &Self) -> bool {
         fn agree<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
             one.is_none() || other.is_none() || one == other
@@ -168,8 +186,9 @@ fn parts(
     let mut done = Vec::new();
     let mut current = member.and_then(|member| {
         let heard = member.on[queue as usize];
-        // Of one that is over, only what is still to come belongs to it.
-        let goes_on = heard == Heard::Follows || (heard == Heard::No && member.ended.is_none());
+        // Of one that is over, only what is still to come belongs to it: where a queue has not been read since, all of it.
+        let goes_on =
+            heard == Heard::Follows || (heard == Heard::No && (member.ended.is_none() || member.late));
         goes_on.then(|| Part { known: true, parent: Some(member.parent), heard, ..Part::default() })
     });
     for (at, note) in notes {
@@ -214,7 +233,7 @@ fn status(kernel: &Kernel, note: Note) -> Option<i32> {
 pub(crate) const NOTE_EXITSTATUS: u32 = 0x0400_0000;
 
 /// Which lives of the one are which of the other: as many as can be, in order. Rarely are there two of one pid in a round.
-fn align(full: &[Part], ends: &[Part]) -> Vec<(Option<usize>, Option<usize>)> {
+fn align(full: &[Part], ends: &[Part]) -> Vec<Pair> {
     let mut most = vec![vec![0_usize; ends.len() + 1]; full.len() + 1];
     for (i, one) in full.iter().enumerate().rev() {
         for (j, other) in ends.iter().enumerate().rev() {
@@ -234,12 +253,16 @@ fn align(full: &[Part], ends: &[Part]) -> Vec<(Option<usize>, Option<usize>)> {
         } else if full[i].is_same(&ends[j]) && most[i][j] == most[i + 1][j + 1] + 1 {
             pairs.push((Some(i), Some(j)));
             (i, j) = (i + 1, j + 1);
-        } else if most[i][j] == most[i + 1][j] {
-            pairs.push((Some(i), None));
-            i += 1;
         } else {
-            pairs.push((None, Some(j)));
-            j += 1;
+            // Where both may come next, that which was read first.
+            let (skips_full, skips_ends) = (most[i][j] == most[i + 1][j], most[i][j] == most[i][j + 1]);
+            if skips_full && (!skips_ends || full[i].place() < ends[j].place()) {
+                pairs.push((Some(i), None));
+                i += 1;
+            } else {
+                pairs.push((None, Some(j)));
+                j += 1;
+            }
         }
     }
     pairs

@@ -177,12 +177,14 @@ impl Core {
         (entry.threads, entry.status) = (0, Some(status));
         let orphans = self.processes.values_mut().filter(|entry| entry.parent == pid);
         orphans.for_each(|orphan| orphan.parent = 1);
+        // Seen on FreeBSD only, where a note that tells of a birth is another one.
+        let one_note = self.profile.one_note;
         for queue in Queue::BOTH {
             for serial in self.serials(queue, pid) {
                 let note = self.note(queue, serial);
                 note.attached = false;
                 let is_birth = note.oneshot;
-                if race && note.collected != 0 && !is_birth {
+                if race && !one_note && note.collected != 0 && !is_birth {
                     self.active[queue as usize].retain(|other| *other != serial);
                     continue;
                 }

@@ -8,6 +8,8 @@ mod lives;
 #[cfg(test)]
 mod machine;
 mod order;
+#[cfg(test)]
+mod random_tests;
 mod source;
 mod system;
 #[cfg(test)]

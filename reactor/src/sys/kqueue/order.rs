@@ -37,7 +37,8 @@ impl<'a> Order<'a> {
             children,
             before: before.collect(),
             begun: vec![false; lives.len()],
-            ended: lives.iter().map(|life| life.over).collect(),
+            // Of whom it is not known whose child it was, nobody can be told anything.
+            ended: lives.iter().map(|life| life.over || (!life.known && life.parent.is_none())).collect(),
             execs: lives.iter().map(|life| life.execs).collect(),
             time,
             unsaid: 0,

@@ -292,8 +292,9 @@ fn living_births_of_others_are_counted() {
     let mut rig = Rig::new(FREEBSD);
     let mut kernel = rig.machine.lock();
     kernel.processes.get_mut(&ME).unwrap().threads = 5;
+    kernel.put(2, 1);
     kernel.fork(ME, 60);
-    kernel.fork(1, 300);
+    kernel.fork(2, 300);
     drop(kernel);
     assert_eq!(rig.told(), [fork(ME, 60)]);
     rig.wait(30_000_000);
@@ -306,9 +307,10 @@ fn living_births_of_others_are_counted() {
 fn the_table_is_read_at_a_pace() {
     let mut rig = Rig::new(FREEBSD);
     rig.machine.lock().processes.get_mut(&ME).unwrap().threads = 5;
+    rig.machine.lock().put(2, 1);
     for at in 0..200 {
         rig.machine.lock().fork(ME, 1000 + at);
-        rig.machine.lock().fork(1, 5000 + at);
+        rig.machine.lock().fork(2, 5000 + at);
         rig.told();
         rig.wait(100_000);
     }
