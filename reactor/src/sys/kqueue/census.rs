@@ -34,10 +34,11 @@ pub(super) struct Census {
     /// What the machine had counted beyond them when it was last settled, and when that was.
     beyond: Option<i64>,
     since: u64,
-    /// How much of that was taken for births of others when it was last settled. Some may have been of ours, counted and yet to be told:
-    /// all that are told in the rounds up to the first that began when those must have been.
+    /// How much of that was taken for births of others when it was last settled. Where a birth is told that may have been counted by then, it
+    /// is looked into once more.
     taken: i64,
-    round: u64,
+    /// What was queued up to then has been read.
+    read_to: u64,
     looked: u64,
     /// Who has forked since.
     forkers: FxHashSet<u32>,
@@ -50,15 +51,18 @@ pub(super) struct Census {
 }
 
 impl Census {
-    /// In a round that began at that time.
-    pub(super) fn born(&mut self, parent: Option<u32>, round: u64) {
+    pub(super) fn born(&mut self, parent: Option<u32>) {
         self.births += 1;
         self.forkers.extend(parent);
-        self.round = round;
-        if self.taken > 0 {
-            self.taken -= 1;
-            self.beyond = self.beyond.map(|beyond| beyond - 1);
+        if self.read_to < self.since + SETTLED {
+            let taken = std::mem::take(&mut self.taken);
+            self.beyond = self.beyond.map(|beyond| beyond - taken);
         }
+    }
+
+    /// A round is over that began at that time.
+    pub(super) fn read(&mut self, begun: u64) {
+        self.read_to = begun;
     }
 
     pub(super) fn ended(&mut self, pid: u32) {
@@ -68,12 +72,8 @@ impl Census {
     /// `foreign` births were of others for certain.
     fn settle(&mut self, beyond: Option<i64>, foreign: i64, time: u64) {
         let more = beyond.zip(self.beyond).map_or(0, |(now, before)| now - before);
-        // Lower: ours were among those that were taken for births of others, as they turned out.
-        let more = if more > 0 { (more - foreign).max(0) } else { more };
-        if self.round >= self.since + SETTLED {
-            self.taken = 0;
-        }
-        self.taken = (self.taken + more).max(0);
+        let before = if self.read_to < self.since + SETTLED { self.taken } else { 0 };
+        self.taken = before + (more - foreign).max(0);
         (self.beyond, self.since) = (beyond, time);
         self.forkers.clear();
         self.several.clear();
@@ -228,7 +228,7 @@ impl<S: System> Follower<S> {
     fn adopt(&mut self, entry: Entry, out: &mut Vec<Stamped>) -> io::Result<()> {
         let (time, pid, parent) = (self.system.now(), entry.pid, entry.parent);
         out.push(Stamped { time, change: Change::Fork { parent, thread: parent, child: pid } });
-        self.census.born(None, time);
+        self.census.born(None);
         if entry.is_zombie() {
             if entry.executed {
                 out.push(Stamped { time, change: Change::Exec { process: pid } });
@@ -236,7 +236,7 @@ impl<S: System> Follower<S> {
             self.synthesize_end(pid, entry.status, time, out);
             return Ok(());
         }
-        let on = self.follow_on_all(pid)?;
+        let on = self.follow_on_all(pid, entry.start)?;
         self.members.insert(pid, Member { parent, on, ..Member::default() });
         self.tell_missed_exec(Some(entry), pid, time, out)?;
         if !on.contains(&Heard::Follows) {
@@ -246,11 +246,11 @@ impl<S: System> Follower<S> {
         Ok(())
     }
 
-    fn follow_on_all(&mut self, pid: u32) -> io::Result<[Heard; 2]> {
+    fn follow_on_all(&mut self, pid: u32, there: u64) -> io::Result<[Heard; 2]> {
         self.forget_ended(pid)?;
         let mut on = self.on(Heard::No);
         for queue in self.queues() {
-            on[queue as usize] = self.follow(queue, pid)?;
+            on[queue as usize] = self.follow(queue, pid, there)?;
         }
         Ok(on)
     }
@@ -378,8 +378,9 @@ impl<S: System> Follower<S> {
     fn set_all_anew(&mut self) -> io::Result<()> {
         let living = self.members.iter().filter(|(_, member)| member.ended.is_none());
         let living: Vec<u32> = living.map(|(pid, _)| *pid).collect();
+        let now = self.system.now();
         for pid in living {
-            let on = self.follow_on_all(pid)?;
+            let on = self.follow_on_all(pid, now)?;
             let Some(member) = self.members.get_mut(&pid) else { continue };
             for (heard, now) in member.on.iter_mut().zip(on) {
                 if *heard == Heard::No {

@@ -44,8 +44,8 @@ pub(crate) struct Follower<S> {
     stale: FxHashSet<u32>,
     /// Whose notes were taken away in the round before this.
     probed: FxHashSet<u32>,
-    /// Ended before they could be followed on a queue, and are yet to be told by the other.
-    gone: FxHashSet<u32>,
+    /// Ended before they could be followed on a queue, and are yet to be told by the other; and when they were told of.
+    gone: FxHashMap<u32, u64>,
     pub(super) census: Census,
     pub(super) doubts: Doubts,
 }
@@ -88,7 +88,7 @@ impl<S: System> Follower<S> {
             ended: FxHashMap::default(),
             stale: FxHashSet::default(),
             probed: FxHashSet::default(),
-            gone: FxHashSet::default(),
+            gone: FxHashMap::default(),
             census: Census::default(),
             doubts: Doubts::default(),
         };
@@ -251,7 +251,7 @@ impl<S: System> Follower<S> {
         for life in lives {
             let pid = life.pid;
             if !life.known {
-                self.census.born(life.parent, time);
+                self.census.born(life.parent);
             }
             if life.exit.is_some() && !life.over {
                 self.census.ended(pid);
@@ -277,11 +277,12 @@ impl<S: System> Follower<S> {
             if let Some(member) = self.members.get_mut(&pid).filter(|_| ended.is_some()) {
                 member.ended = ended;
             }
-            let since = self.alone.remove(&pid).filter(|_| life.known).unwrap_or(time);
+            let since = self.alone.remove(&pid).filter(|_| life.known).unwrap_or(now);
             if !over && life.on.contains(&Heard::No) {
                 self.alone.insert(pid, since);
             }
         }
+        self.census.read(time);
         for pid in late.into_iter().filter(|pid| !self.late.contains(pid)) {
             if self.members.get(&pid).is_some_and(|member| member.late) {
                 self.members.remove(&pid);
@@ -294,9 +295,9 @@ impl<S: System> Follower<S> {
         if self.alone.is_empty() {
             return Ok(());
         }
-        let due: Vec<u32> =
-            self.alone.iter().filter(|(_, since)| time >= *since + SETTLED).map(|(pid, _)| *pid).collect();
-        for pid in due {
+        let due = self.alone.iter().filter(|(_, since)| time >= **since + SETTLED);
+        let due: Vec<(u32, u64)> = due.map(|(pid, since)| (*pid, *since)).collect();
+        for (pid, since) in due {
             self.alone.remove(&pid);
             let Some(member) = self.members.get(&pid).filter(|member| member.ended.is_none()) else {
                 continue;
@@ -305,15 +306,18 @@ impl<S: System> Follower<S> {
             else {
                 continue;
             };
-            let before = self.system.entry(pid)?;
-            let heard = self.follow(queue, pid)?;
+            let before = self.system.entry(pid)?.filter(|entry| entry.start <= since);
+            let heard = if before.is_some() { self.follow(queue, pid, since)? } else { Heard::Ended };
+            if (queue, heard) == (Queue::Full, Heard::Ended) {
+                // The other one will say how it ended, and whether it ran a program is asked then.
+                continue;
+            }
             if let Some(member) = self.members.get_mut(&pid) {
                 member.on[queue as usize] = heard;
             }
             if heard == Heard::Ended {
-                self.gone.insert(pid);
-            }
-            if queue == Queue::Full {
+                self.gone.insert(pid, since);
+            } else if queue == Queue::Full {
                 self.tell_missed_exec(before, pid, time, out)?;
             }
         }
@@ -323,8 +327,9 @@ impl<S: System> Follower<S> {
         Ok(())
     }
 
-    /// Sets a note, and clears away first what may be left of another process. What `Ended` means is that there is nobody to set it on.
-    pub(super) fn follow(&mut self, queue: Queue, pid: u32) -> io::Result<Heard> {
+    /// Sets a note on who was there at some time, and clears away first what may be left of another process. What `Ended` means is
+    /// that there is nobody to set it on.
+    pub(super) fn follow(&mut self, queue: Queue, pid: u32, there: u64) -> io::Result<Heard> {
         if queue == Queue::Full && self.stale.remove(&pid) {
             for _ in 0..LEFTOVERS {
                 if !self.system.delete(queue, pid)? {
@@ -333,7 +338,14 @@ impl<S: System> Follower<S> {
             }
         }
         match self.system.add(queue, pid) {
-            Ok(()) => Ok(Heard::Follows),
+            Ok(()) => {
+                // Else the pid had another owner by then.
+                let same = self.system.entry(pid)?.is_none_or(|entry| entry.start <= there);
+                if !same {
+                    self.system.delete(queue, pid)?;
+                }
+                Ok(if same { Heard::Follows } else { Heard::Ended })
+            }
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(Heard::Ended),
             Err(error) => {
                 // No memory, mostly: one queue has to do, and what it misses is missing.
@@ -365,10 +377,10 @@ impl<S: System> Follower<S> {
     /// Of those who could not be followed by both queues any more, who has ended: what the one that follows them has of it can be read.
     fn look_for_the_gone(&mut self) -> io::Result<Vec<(u32, Option<i32>)>> {
         let mut gone = Vec::new();
-        for pid in std::mem::take(&mut self.gone) {
-            match self.system.entry(pid)? {
+        for (pid, since) in std::mem::take(&mut self.gone) {
+            match self.system.entry(pid)?.filter(|entry| entry.start <= since) {
                 // Ending, which takes as long as closing its files does.
-                Some(entry) if !entry.is_zombie() => drop(self.gone.insert(pid)),
+                Some(entry) if !entry.is_zombie() => drop(self.gone.insert(pid, since)),
                 entry => gone.push((pid, entry.and_then(|entry| entry.status))),
             }
         }

