@@ -10,7 +10,7 @@ pub(crate) fn has_run(_pid: u32) -> io::Result<bool> {
     Ok(true)
 }
 
-/// A note names no thread, and a fork is told as by its process's own id. So is a spawn.
+/// Not asked: a note names no thread.
 pub(crate) fn thread_id() -> u32 {
     std::process::id()
 }

@@ -10,6 +10,8 @@ mod machine;
 mod order;
 #[cfg(test)]
 mod random_tests;
+#[cfg(test)]
+mod reactor_tests;
 mod source;
 mod system;
 #[cfg(test)]

@@ -104,6 +104,10 @@ impl<S: System> Source for Kqueue<S> {
         Some(Arc::clone(&self.spawner))
     }
 
+    fn tells_threads(&self) -> bool {
+        false
+    }
+
     /// A note tells of an end before the process is a zombie (C21).
     fn tells_ends_early(&self) -> bool {
         true
