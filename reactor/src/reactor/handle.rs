@@ -358,7 +358,7 @@ impl Reactor {
     }
 
     /// A descriptor of this process and of no other (a pidfd, close-on-exec): it polls readable when the process has ended, and
-    /// is good for `waitid`, `pidfd_send_signal` and `setns`.
+    /// is good for `waitid`, `pidfd_send_signal` and `setns`. On the BSDs and macOS a kqueue, good for polling only.
     ///
     /// # Errors
     /// As for [`signal`](Self::signal).

@@ -7,7 +7,7 @@ use libc::{CTL_KERN, KERN_PROC, kinfo_proc};
 
 use super::super::kqueue::Entry;
 use super::sysctl::{self, Plain};
-use super::thread::{monotonic, wall};
+use super::thread::offset;
 use crate::process::metadata::{Metadata, Missing};
 
 /// It has forked off and run no program since.
@@ -37,11 +37,6 @@ pub(super) fn entries() -> io::Result<Vec<Entry>> {
     let offset = offset();
     let list: Vec<Info> = sysctl::list(|_| vec![CTL_KERN, KERN_PROC, libc::KERN_PROC_ALL])?;
     Ok(list.iter().map(|info| of(&info.0, offset)).collect())
-}
-
-/// From the monotonic to the wall clock, by which starts are told.
-fn offset() -> u64 {
-    wall().saturating_sub(monotonic())
 }
 
 fn is_zombie(info: &kinfo_proc) -> bool {

@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 
 use super::super::kqueue::Entry;
-use super::thread::{monotonic, wall};
+use super::thread::offset;
 use crate::process::metadata::{Metadata, Missing};
 
 const PROC_FLAG_INEXIT: u32 = 0x4;
@@ -71,11 +71,6 @@ fn pids(call: impl Fn(*mut i32, i32) -> i32) -> io::Result<Vec<u32>> {
         room.resize(room.len() * 2, 0);
     }
     Err(io::ErrorKind::WouldBlock.into())
-}
-
-/// From the monotonic to the wall clock, by which starts are told.
-fn offset() -> u64 {
-    wall().saturating_sub(monotonic())
 }
 
 fn of(info: &libc::proc_bsdinfo, offset: u64) -> Entry {

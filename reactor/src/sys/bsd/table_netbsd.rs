@@ -7,7 +7,7 @@ use libc::{CTL_KERN, KERN_PROC_ARGS, KERN_PROC2, kinfo_proc2};
 
 use super::super::kqueue::Entry;
 use super::sysctl::{self, Plain};
-use super::thread::{monotonic, wall};
+use super::thread::offset;
 use crate::process::metadata::{Metadata, Missing};
 
 /// It has forked off and run no program since.
@@ -35,11 +35,6 @@ pub(super) fn entries() -> io::Result<Vec<Entry>> {
     let name = |room: usize| vec![CTL_KERN, KERN_PROC2, libc::KERN_PROC_ALL, 0, SIZE, room as i32];
     let list: Vec<kinfo_proc2> = sysctl::list(name)?;
     Ok(list.iter().map(|info| of(info, offset)).collect())
-}
-
-/// From the monotonic to the wall clock, by which starts are told.
-fn offset() -> u64 {
-    wall().saturating_sub(monotonic())
 }
 
 fn is_zombie(info: &kinfo_proc2) -> bool {

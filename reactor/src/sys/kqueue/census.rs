@@ -236,10 +236,13 @@ impl<S: System> Follower<S> {
             self.synthesize_end(pid, entry.status, time, out);
             return Ok(());
         }
-        let on = self.follow_on_all(pid, entry.start)?;
+        let on = self.follow_on_all(pid, time)?;
         self.members.insert(pid, Member { parent, on, ..Member::default() });
         self.tell_missed_exec(Some(entry), pid, time, out)?;
-        if !on.contains(&Heard::Follows) {
+        if self.queues().all(|queue| on[queue as usize] == Heard::No) {
+            // By none, though it is there.
+            out.push(Stamped { time, change: Change::Unseen { process: pid } });
+        } else if !on.contains(&Heard::Follows) {
             let status = self.system.entry(pid)?.and_then(|entry| entry.status);
             self.synthesize_end(pid, status, time, out);
         }

@@ -203,7 +203,9 @@ impl<S: System> Follower<S> {
                 // The note that was taken away then may have been this one's, and what it had to tell is lost.
                 self.doubts.add(0);
                 self.stale.insert(pid);
-                self.system.add(Queue::Full, pid).or_else(ignore_gone)?;
+                if let Err(error) = self.system.add(Queue::Full, pid) {
+                    tracing::debug!(%error, pid, "its note was taken away, and it gets no other");
+                }
             }
             if life.exit.is_some() && !life.over && life.on[Queue::Full as usize] == Heard::No {
                 // Nobody would have told of an exec. A zombie still shows that it had one.
@@ -308,8 +310,8 @@ impl<S: System> Follower<S> {
             };
             let before = self.system.entry(pid)?.filter(|entry| entry.start <= since);
             let heard = if before.is_some() { self.follow(queue, pid, since)? } else { Heard::Ended };
-            if (queue, heard) == (Queue::Full, Heard::Ended) {
-                // The other one will say how it ended, and whether it ran a program is asked then.
+            if queue == Queue::Full && heard != Heard::Follows {
+                // The other one will say how it ends, and whether it ran a program is asked then.
                 continue;
             }
             if let Some(member) = self.members.get_mut(&pid) {
@@ -351,7 +353,7 @@ impl<S: System> Follower<S> {
                 // No memory, mostly: one queue has to do, and what it misses is missing.
                 tracing::debug!(%error, pid, "not followed by one of the queues");
                 self.doubts.add(0);
-                Ok(Heard::Ended)
+                Ok(Heard::No)
             }
         }
     }
@@ -420,9 +422,4 @@ impl<S: System> Follower<S> {
         self.ended.insert(pid, self.system.now());
         out.push(Stamped { time, change: Change::End { process: pid, status } });
     }
-}
-
-/// Who is gone cannot be followed, and need not be.
-fn ignore_gone(error: io::Error) -> io::Result<()> {
-    if error.raw_os_error() == Some(libc::ESRCH) { Ok(()) } else { Err(error) }
 }

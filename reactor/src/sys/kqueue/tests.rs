@@ -424,6 +424,24 @@ fn c4_a_zombie_and_nobody_are_told_apart() {
 }
 
 #[test]
+fn c5_who_may_not_be_followed_is_out_of_sight_and_not_dead() {
+    for kernel in [FREEBSD, XNU] {
+        let mut rig = Rig::new(kernel);
+        let mut core = rig.machine.lock();
+        core.refuse = [Some(libc::EACCES); 2];
+        core.processes.get_mut(&ME).unwrap().threads = 2;
+        core.fork(ME, 60);
+        core.fork_badly(ME, 61, ON_BOTH);
+        core.time += SETTLED;
+        drop(core);
+        let told = rig.told();
+        assert!(told.contains(&Change::Unseen { process: 61 }), "{told:?}");
+        assert!(!told.iter().any(|change| matches!(change, End { .. })), "{told:?}");
+        assert!(rig.doubts());
+    }
+}
+
+#[test]
 fn a_tree_is_attached_to_with_who_is_born_meanwhile() {
     let mut rig = Rig::new(FREEBSD);
     let mut kernel = rig.machine.lock();
