@@ -78,6 +78,25 @@ impl Log {
         }
     }
 
+    /// Keeps some of the events, of a log that nobody reads yet.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Event) -> bool) {
+        debug_assert!(self.cursors.is_empty());
+        let Self { events, bytes, losses, first, .. } = self;
+        let (mut number, mut dropped) = (*first, Vec::new());
+        events.retain(|event| {
+            let kept = keep(event);
+            if !kept {
+                *bytes -= weight(event);
+                dropped.push(number);
+            }
+            number += 1;
+            kept
+        });
+        for (number, _) in losses {
+            *number -= dropped.partition_point(|other| *other < *number) as u64;
+        }
+    }
+
     /// Events about `old` are about `new`.
     pub(crate) fn rename(&mut self, old: ProcId, new: ProcId) {
         let events = self.events.iter_mut().chain(&mut self.failure);

@@ -221,7 +221,7 @@ pub(super) fn claim_x_turn() {
     let id = {
         let mut state = state.lock();
         state.end_spawn(77);
-        state.claim(key, 11).expect("its birth was drained before")
+        state.claim(key, 11, false).expect("its birth was drained before")
     };
     baton.give_back(turn, |queue| work(queue, &state));
     driver.join().unwrap();

@@ -35,3 +35,9 @@ impl TrackSet {
         &self.roots
     }
 }
+
+impl From<Box<[RootKey]>> for TrackSet {
+    fn from(roots: Box<[RootKey]>) -> Self {
+        Self { roots }
+    }
+}

@@ -107,6 +107,10 @@ pub(crate) fn attest<W: Witness>(ids: &[ProcId], witness: &mut W) -> Vec<Result<
 
 /// A descriptor of one process and of no other, whoever has its pid by now (a pidfd). It is good for as long as it is open, and
 /// needs the reactor no more.
+///
+/// On the BSDs and macOS it is a kqueue with one note, on the end of the process. It is exact about the end, and a signal goes to the pid
+/// right after a look that there was none: a process that ends, is reaped, and whose pid is given out anew between these two calls is
+/// a window of microseconds.
 #[derive(Debug)]
 pub struct ProcFd {
     id: ProcId,
@@ -206,7 +210,7 @@ impl Witness for Known<'_> {
     }
 
     fn open(&mut self, id: ProcId) -> Result<Option<ProcFd>, SignalError> {
-        match self.with_room(|source| source.pidfd(id.pid())).and_then(Pidfd::of) {
+        match self.with_room(|source| source.pidfd(id.pid())).and_then(|fd| Pidfd::of(fd, id.pid())) {
             Ok(pidfd) => Ok(Some(ProcFd { id, pidfd })),
             Err(error) => match error.raw_os_error() {
                 // The latter two: it is the id of a thread of another process.

@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) maker: u32,
     name: &'static str,
     capabilities: Capabilities,
+    /// Whether the source says which thread forked.
+    tells_threads: bool,
     /// Where children are to be started, if that matters to the source.
     spawner: Option<std::sync::Arc<Spawner>>,
     /// Makes the descriptor readable once more, if the source needs that.
@@ -217,6 +219,7 @@ impl Reactor {
             fd.map_err(failed("duplicating its descriptor", "raise the limit of open files (ulimit -n)"))?;
         let capabilities = source.capabilities();
         let (spawner, recall) = (source.spawner(), source.recall());
+        let tells_threads = source.tells_threads();
         let me = std::process::id();
         let shared = Shared {
             baton: Baton::new(Turn::new(source)),
@@ -230,6 +233,7 @@ impl Reactor {
             maker: me,
             name,
             capabilities,
+            tells_threads,
             spawner,
             recall,
         };
@@ -310,8 +314,8 @@ impl Reactor {
                 advice: "start the child by Reactor::spawn",
             });
         }
-        let thread = sys::thread_id();
         let shared = &self.shared;
+        let thread = if shared.tells_threads { sys::thread_id() } else { shared.maker };
         // Births of this thread that are queued already are none of this spawn's.
         let key = shared.with_turn(|turn| {
             turn.settle(shared);
@@ -354,7 +358,7 @@ impl Reactor {
     }
 
     /// A descriptor of this process and of no other (a pidfd, close-on-exec): it polls readable when the process has ended, and
-    /// is good for `waitid`, `pidfd_send_signal` and `setns`.
+    /// is good for `waitid`, `pidfd_send_signal` and `setns`. On the BSDs and macOS a kqueue, good for polling only.
     ///
     /// # Errors
     /// As for [`signal`](Self::signal).
@@ -483,7 +487,8 @@ impl Spawning {
             let time = turn.source.now();
             let mut state = shared.state.lock();
             state.end_spawn(self.thread);
-            if state.claim(self.key, pid).is_none() {
+            let alone = !shared.tells_threads;
+            if state.claim(self.key, pid, alone).is_none() {
                 drop(state);
                 // The spawner has not waited for it yet: the pid is still its own. Whoever is somebody else's child is nobody to be followed.
                 let child = turn.source.look(pid).ok().flatten();

@@ -9,6 +9,7 @@ pub(crate) mod attest;
 #[cfg(test)]
 mod attest_tests;
 pub(crate) mod baton;
+mod disown;
 pub(crate) mod guard;
 pub(crate) mod handle;
 pub(crate) mod reconcile;

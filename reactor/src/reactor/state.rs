@@ -313,9 +313,13 @@ impl State {
     }
 
     /// The spawn said that its child is `pid`: the tree is that child's. None if its birth has been lost.
-    pub(crate) fn claim(&mut self, key: RootKey, pid: u32) -> Option<ProcId> {
+    /// With `alone`, births by other threads may have been taken for its own, and are none.
+    pub(crate) fn claim(&mut self, key: RootKey, pid: u32, alone: bool) -> Option<ProcId> {
         let root = self.roots.get_mut(key)?;
         let id = root.spawned.iter().copied().rfind(|id| id.pid() == pid)?;
+        if alone {
+            self.disown_others(key, id);
+        }
         self.name(key, id);
         Some(id)
     }

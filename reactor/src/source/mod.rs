@@ -195,6 +195,12 @@ pub trait Source: Send + fmt::Debug {
         false
     }
 
+    /// Whether it says which thread of a process forked. Where it does not, whoever is born to this program while it spawns seems to be of
+    /// that spawn, until the spawn has said its pid.
+    fn tells_threads(&self) -> bool {
+        true
+    }
+
     /// Whether nothing is left of a process, no zombie either: the record of its end is queued then, or on its way.
     fn is_gone(&mut self, pid: u32) -> bool {
         matches!(self.look(pid), Ok(None))

@@ -1,10 +1,39 @@
 //! What is particular to a system: its sources, and the few calls that the rest needs.
 
+#[cfg(any(
+    test,
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly",
+    target_os = "macos"
+))]
+mod kqueue;
 mod open;
 mod poll;
 mod probe;
 #[cfg_attr(target_os = "linux", path = "linux/mod.rs")]
-#[cfg_attr(not(target_os = "linux"), path = "shell.rs")]
+#[cfg_attr(
+    any(
+        target_os = "freebsd",
+        target_os = "netbsd",
+        target_os = "openbsd",
+        target_os = "dragonfly",
+        target_os = "macos"
+    ),
+    path = "bsd/mod.rs"
+)]
+#[cfg_attr(
+    not(any(
+        target_os = "linux",
+        target_os = "freebsd",
+        target_os = "netbsd",
+        target_os = "openbsd",
+        target_os = "dragonfly",
+        target_os = "macos"
+    )),
+    path = "shell.rs"
+)]
 mod system;
 
 pub use open::{OpenError, OpenOptions, SourceName, open};

@@ -7,6 +7,15 @@ use super::system;
 use crate::error::SourceError;
 use crate::source::Source;
 
+/// The kernel has an EVFILT_PROC.
+const NATIVE: bool = cfg!(any(
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly",
+    target_os = "macos"
+));
+
 /// The sources that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -20,13 +29,16 @@ pub enum SourceName {
     /// Both at once, to check one another: what is told is what `cn_proc` tells, and what `perf` says otherwise is
     /// reported. Never chosen by itself.
     Both,
+    /// The BSDs and macOS: the kernel's own kqueue, of the trees that are watched and all that this program starts. Fork, exec and exit
+    /// with status, as anybody; children by NOTE_TRACK, and on macOS, which has none, as far as they are found.
+    Kqueue,
 }
 
 impl SourceName {
-    /// All of them.
-    pub const ALL: &[Self] = &[Self::CnProc, Self::Perf, Self::Both];
+    /// All that there are on this system.
+    pub const ALL: &[Self] = if NATIVE { &[Self::Kqueue] } else { &[Self::CnProc, Self::Perf, Self::Both] };
     /// Those that are chosen by themselves, in the order in which they are tried.
-    pub const TRIED: &[Self] = &[Self::CnProc, Self::Perf];
+    pub const TRIED: &[Self] = if NATIVE { &[Self::Kqueue] } else { &[Self::CnProc, Self::Perf] };
 
     /// As `--source` takes it.
     pub const fn as_str(self) -> &'static str {
@@ -34,6 +46,7 @@ impl SourceName {
             Self::CnProc => "cn_proc",
             Self::Perf => "perf",
             Self::Both => "both",
+            Self::Kqueue => "kqueue",
         }
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn open(name: SourceName, _options: &OpenOptions) -> Result<Box<dyn S
 pub(crate) enum Pidfd {}
 
 impl Pidfd {
-    pub(crate) fn of(_fd: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn of(_fd: OwnedFd, _pid: u32) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
 

@@ -37,6 +37,7 @@ pub(super) fn open(name: SourceName, options: &OpenOptions) -> Result<Box<dyn So
         SourceName::CnProc => Ok(Box::new(cn_proc::CnProc::open(options)?)),
         SourceName::Perf => Ok(Box::new(perf::Perf::open(options)?)),
         SourceName::Both => Ok(Box::new(both(options)?)),
+        SourceName::Kqueue => Err(SourceError::Unsupported { source_name: name.as_str() }),
     }
 }
 

@@ -90,7 +90,7 @@ impl Pidfd {
     ///
     /// # Errors
     /// None here; where there are no such descriptors, `Unsupported`.
-    pub(crate) fn of(fd: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn of(fd: OwnedFd, _pid: u32) -> io::Result<Self> {
         Ok(Self(fd))
     }
 

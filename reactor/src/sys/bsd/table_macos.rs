@@ -1,0 +1,120 @@
+//! macOS's process table (libproc; PROC_FLAG_: sys/proc_info.h).
+#![expect(unsafe_code, reason = "calls of libproc")]
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
+
+use super::super::kqueue::Entry;
+use super::thread::offset;
+use crate::process::metadata::{Metadata, Missing};
+
+const PROC_FLAG_INEXIT: u32 = 0x4;
+/// It has run a program since it was born.
+const PROC_FLAG_EXEC: u32 = 0x4000;
+/// proc_pidinfo(3): zombies too.
+const ZOMBIES_TOO: u64 = 1;
+/// How often a list is asked for anew because it has grown.
+const ATTEMPTS: usize = 16;
+
+pub(super) fn entry(pid: u32) -> io::Result<Option<Entry>> {
+    Ok(one(pid)?.map(|info| of(&info, offset())))
+}
+
+fn one(pid: u32) -> io::Result<Option<libc::proc_bsdinfo>> {
+    let mut info = MaybeUninit::<libc::proc_bsdinfo>::uninit();
+    let size = size_of::<libc::proc_bsdinfo>() as i32;
+    // SAFETY: at most as many bytes are written as are said, which is what there is room for.
+    let written = unsafe {
+        libc::proc_pidinfo(pid as i32, libc::PROC_PIDTBSDINFO, ZOMBIES_TOO, info.as_mut_ptr().cast(), size)
+    };
+    if written == size {
+        // SAFETY: all of it was written.
+        return Ok(Some(unsafe { info.assume_init() }));
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::ESRCH) | Some(0) => Ok(None),
+        _ => Err(error),
+    }
+}
+
+pub(super) fn entries() -> io::Result<Vec<Entry>> {
+    let offset = offset();
+    // SAFETY: at most as many bytes are written as there is room for.
+    let pids = pids(|room, size| unsafe { libc::proc_listallpids(room.cast(), size) })?;
+    let mut entries = Vec::with_capacity(pids.len());
+    for pid in pids {
+        // Who has gone since, and who may not be looked at, is not there.
+        entries.extend(one(pid).ok().flatten().map(|info| of(&info, offset)));
+    }
+    Ok(entries)
+}
+
+pub(super) fn children(pid: u32) -> io::Result<Vec<u32>> {
+    // SAFETY: at most as many bytes are written as there is room for.
+    pids(|room, size| unsafe { libc::proc_listchildpids(pid as i32, room.cast(), size) })
+}
+
+/// `call` writes pids and returns how many.
+fn pids(call: impl Fn(*mut i32, i32) -> i32) -> io::Result<Vec<u32>> {
+    let mut room = vec![0_i32; 512];
+    for _ in 0..ATTEMPTS {
+        let size = i32::try_from(size_of_val(&*room)).unwrap_or(i32::MAX);
+        let count = usize::try_from(call(room.as_mut_ptr(), size)).map_err(|_| io::Error::last_os_error())?;
+        // Full: there may be more that found no room.
+        if count < room.len() {
+            room.truncate(count);
+            return Ok(room.into_iter().filter_map(|pid| u32::try_from(pid).ok()).collect());
+        }
+        room.resize(room.len() * 2, 0);
+    }
+    Err(io::ErrorKind::WouldBlock.into())
+}
+
+fn of(info: &libc::proc_bsdinfo, offset: u64) -> Entry {
+    let zombie = info.pbi_status == libc::SZOMB;
+    let start = info.pbi_start_tvsec * 1_000_000_000 + info.pbi_start_tvusec * 1_000;
+    Entry {
+        pid: info.pbi_pid,
+        parent: info.pbi_ppid,
+        start: start.saturating_sub(offset),
+        // How many is not asked: nobody is missed here for having several who would not be anyway.
+        threads: u32::from(!zombie),
+        ending: info.pbi_flags & PROC_FLAG_INEXIT != 0,
+        status: zombie.then_some(info.pbi_xstatus as i32),
+        executed: info.pbi_flags & PROC_FLAG_EXEC != 0,
+    }
+}
+
+/// Not asked for: what was not found is not told anyway.
+pub(super) fn forks() -> Option<u64> {
+    None
+}
+
+/// The arguments would take reading the process's memory area (KERN_PROCARGS2), which is not done here.
+pub(super) fn metadata(pid: u32) -> Metadata {
+    let info = match one(pid) {
+        Ok(Some(info)) if info.pbi_status != libc::SZOMB => info,
+        Ok(_) => return Metadata::missing(Missing::Gone),
+        Err(_) => return Metadata::missing(Missing::Denied),
+    };
+    let mut metadata = Metadata::missing(Missing::Unsupported);
+    metadata.exe = path(pid).map(Into::into);
+    metadata.uid = Ok(info.pbi_uid);
+    let comm: Vec<u8> = info.pbi_comm.iter().map(|byte| *byte as u8).take_while(|byte| *byte != 0).collect();
+    metadata.comm = Ok(OsStr::from_bytes(&comm).to_owned());
+    metadata
+}
+
+fn path(pid: u32) -> Result<OsString, Missing> {
+    let mut room = vec![0_u8; libc::PROC_PIDPATHINFO_MAXSIZE as usize];
+    // SAFETY: at most as many bytes are written as there is room for.
+    let written = unsafe { libc::proc_pidpath(pid as i32, room.as_mut_ptr().cast(), room.len() as u32) };
+    match usize::try_from(written) {
+        Ok(written) if written > 0 => Ok(OsStr::from_bytes(&room[..written]).to_owned()),
+        _ if io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH) => Err(Missing::Gone),
+        _ => Err(Missing::Denied),
+    }
+}
