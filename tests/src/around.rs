@@ -139,6 +139,10 @@ impl<M: Meddle> Source for Around<M> {
         self.source.start(pid)
     }
 
+    fn tells_threads(&self) -> bool {
+        self.source.tells_threads()
+    }
+
     fn tells_ends_early(&self) -> bool {
         self.source.tells_ends_early()
     }
