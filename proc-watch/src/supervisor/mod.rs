@@ -38,6 +38,7 @@ mod core_tests;
 mod event;
 mod handle;
 mod life;
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "nobody can be heard there"))]
 mod notice;
 mod output;
 mod policy;

@@ -140,7 +140,7 @@ impl System for Native {
     }
 
     fn witness(&mut self, pid: u32) -> io::Result<OwnedFd> {
-        Pidfd::open(pid)
+        Pidfd::watch(pid)
     }
 
     /// The note of an exec is set off under the lock that the new program's name is written under, so that who reads the name could have read

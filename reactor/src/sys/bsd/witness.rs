@@ -24,8 +24,16 @@ impl Pidfd {
     /// Of the process that has this pid now.
     ///
     /// # Errors
+    /// As for [`watch`](Self::watch).
+    pub(crate) fn open(pid: u32) -> io::Result<Self> {
+        Self::of(Self::watch(pid)?, pid)
+    }
+
+    /// A queue that is readable once the process that has this pid now has ended.
+    ///
+    /// # Errors
     /// `ESRCH`: there is none, or a zombie where the system does not watch those (C4). Else as for kqueue(2).
-    pub(super) fn open(pid: u32) -> io::Result<OwnedFd> {
+    pub(super) fn watch(pid: u32) -> io::Result<OwnedFd> {
         let queue = Queue::new()?;
         queue.change(change(pid as usize, libc::EVFILT_PROC as i32, EV_ADD, NOTE_EXIT, 0))?;
         Ok(queue.into())
