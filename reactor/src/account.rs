@@ -86,7 +86,7 @@ pub(crate) trait Ledger: Send + fmt::Debug {
 
 /// What is told of one end, by pid.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "nobody tells"))]
+#[cfg_attr(not(any(target_os = "linux", test)), expect(dead_code, reason = "nobody tells"))]
 pub(crate) enum Entry {
     Used {
         pid: u32,
