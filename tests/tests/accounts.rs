@@ -33,8 +33,25 @@ fn accounts(wants: fn(&Accounts) -> Option<&std::io::Error>) -> Option<Accounts>
     None
 }
 
-/// The ends of a tree, with what is told of each beside its status.
+/// The ends of a tree, with what is told of each beside its status. Whoever floods the machine with ends at the same time may have the kernel
+/// lose some, which it says: then another tree has to do.
 async fn ends(watcher: &Watcher, accounts: &mut Accounts, script: &str) -> Vec<(u32, ExitStatus, Account)> {
+    for _ in 0..20 {
+        let before = accounts.losses();
+        let ends = ends_of_one(watcher, accounts, script).await;
+        if accounts.losses() == before {
+            return ends;
+        }
+        println!("accounts were lost, once more");
+    }
+    panic!("accounts are lost each time");
+}
+
+async fn ends_of_one(
+    watcher: &Watcher,
+    accounts: &mut Accounts,
+    script: &str,
+) -> Vec<(u32, ExitStatus, Account)> {
     let mut command = proc_watch::Command::new("sh");
     command.args(["-c", script]);
     let (mut child, mut events) = watcher.spawn(command).unwrap();
@@ -68,7 +85,6 @@ async fn what_a_grandchild_has_used() {
         assert!(cpu >= Duration::from_millis(140) && cpu < PATIENCE, "{source}: {usages:?}");
         assert!(ends.iter().all(|(_, _, account)| account.oom_kill.is_none()));
     }
-    assert_eq!(accounts.losses(), 0);
 }
 
 /// As the parent is told by waitid(2), but that the peak there is also that of the program before the exec.
@@ -76,16 +92,20 @@ async fn what_a_grandchild_has_used() {
 async fn it_is_what_the_parent_is_told() {
     let Some(mut accounts) = accounts(Accounts::usage_error) else { return };
     for watcher in watchers() {
-        let mut command = proc_watch::Command::new("sh");
-        command.args(["-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; exit 3"]);
-        let (mut child, mut events) = watcher.spawn(command).unwrap();
-        let (status, usage) = child.wait_with_usage().await.unwrap();
-        let usage = usage.unwrap();
-        let mut told = None;
-        while let Some(event) = tokio::time::timeout(PATIENCE, events.next()).await.expect("in time") {
-            told = told.or(accounts.of(&event).usage);
-        }
-        let told = told.unwrap();
+        let (status, usage, told) = loop {
+            let before = accounts.losses();
+            let mut command = proc_watch::Command::new("sh");
+            command.args(["-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; exit 3"]);
+            let (mut child, mut events) = watcher.spawn(command).unwrap();
+            let (status, usage) = child.wait_with_usage().await.unwrap();
+            let mut told = None;
+            while let Some(event) = tokio::time::timeout(PATIENCE, events.next()).await.expect("in time") {
+                told = told.or(accounts.of(&event).usage);
+            }
+            if accounts.losses() == before {
+                break (status, usage.unwrap(), told.unwrap());
+            }
+        };
         let apart = |one: Duration, other: Duration| one.abs_diff(other) < Duration::from_millis(20);
         assert!(apart(told.user, usage.user) && apart(told.system, usage.system), "{told:?}, {usage:?}");
         assert!(told.peak_memory > 0 && told.peak_memory <= usage.peak_memory, "{told:?}, {usage:?}");

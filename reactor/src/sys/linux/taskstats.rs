@@ -30,8 +30,8 @@ const HEADER: usize = 16;
 const GENERIC: usize = 4;
 /// A message has two records of some 600 bytes each.
 const DATAGRAM: usize = 16 << 10;
-/// What the kernel may keep for us, some 1,000 ends.
-const RECEIVE_BUFFER: usize = 4 << 20;
+/// What the kernel may keep for us, some 10,000 ends.
+const RECEIVE_BUFFER: usize = 32 << 20;
 /// Processes some of whose threads have ended. They are forgotten where nobody told of the last.
 const UNFINISHED: usize = 65_536;
 
