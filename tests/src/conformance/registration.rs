@@ -144,6 +144,7 @@ pub(crate) const CASES: &[Case] = &[
         Gate::Scripted("there are no users"),
         Gate::Source(SourceName::CnProc, "it is told of everybody, whosever they are"),
         Gate::Source(SourceName::Both, "its first witness is told of everybody"),
+        Gate::Kernel("whom it lets see whom is the kernel's to say, and its administrator's"),
         Gate::Source(
             SourceName::Kqueue,
             "such a kernel asks whether a process may be seen, and unless told otherwise all may",
