@@ -200,6 +200,7 @@ async fn by_hand() {
         assert_eq!(in_time(up.stop()).await.state, State::Down);
         until("it waits", || needs.status().state == State::Starting).await;
         assert_eq!(needs.status().waits_for, [up.status().name]);
+        // Longer than any of its delays: were it started again, it would be by now.
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert_eq!((up.status().state, up.status().starts), (State::Down, 1));
         up.start();
@@ -237,6 +238,7 @@ async fn each_strategy() {
                 || supervisor.snapshot().services.iter().map(|service| service.starts).collect::<Vec<_>>();
             until("those that are to be are started again", || starts() == expected).await;
             in_time(supervisor.wait_ready()).await.unwrap();
+            // As above: nobody else is started again.
             tokio::time::sleep(Duration::from_millis(30)).await;
             assert_eq!(starts(), expected, "{strategy:?}");
             ends_clean(&watcher, supervisor).await;
