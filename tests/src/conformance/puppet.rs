@@ -90,8 +90,13 @@ impl Puppet {
     /// What a new process does, and a new program.
     fn begin(dir: &Path) {
         let place = dir.join(std::process::id().to_string());
-        for signal in [libc::SIGSEGV, libc::SIGBUS] {
-            // SAFETY: the default action needs no handler. Rust's would live on where a signal was only sent.
+        // Rust's handlers of the first two would live on where a signal was only sent. The others whoever started all this may have ignored,
+        // as shells do for what they start in the background, and then they end nobody.
+        let handled = [libc::SIGSEGV, libc::SIGBUS];
+        let inherited =
+            [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGUSR1, libc::SIGABRT];
+        for signal in handled.into_iter().chain(inherited) {
+            // SAFETY: the default action needs no handler.
             unsafe { libc::signal(signal, libc::SIG_DFL) };
         }
         // A program before this one in the process left it.
