@@ -63,9 +63,9 @@ pub use pipe::{PipeError, PipeHolder, PipeHolders, pipe_holders};
 pub use proc_reactor::source::sim;
 pub use proc_reactor::{
     Account, Accounts, AccountsError, Capabilities, Disagreement, Doubts, Event, EventKind, ExitStatus,
-    Field, Loss, Member, Metadata, Missing, OomKill, OpenError, OpenOptions, ParseProcIdError, Probe, ProcId,
-    SignalError, SourceError, SourceName, Stats, Time, Told, Usable, Usage, WitnessReport, probe, probe_all,
-    signal_name,
+    Field, Loss, Member, Metadata, Missing, OomKill, OpenError, OpenOptions, ParsePersistentIdError,
+    ParseProcIdError, PersistentId, Probe, ProcId, SignalError, SourceError, SourceName, Stats, Time, Told,
+    Usable, Usage, WitnessReport, probe, probe_all, signal_name,
 };
 pub use stop::{
     Emptiness, Progress, Refused, Rung, Signals, State, Stop, StopError, StopPlan, StopReport, Stopped,

@@ -4,8 +4,8 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use proc_reactor::{
-    Capabilities, OpenOptions, ProcId, Reactor, Reader, SignalError, SourceError, SourceName, Stats,
-    TreeOptions, WitnessReport,
+    Capabilities, OpenOptions, PersistentId, ProcId, Reactor, Reader, SignalError, SourceError, SourceName,
+    Stats, TreeOptions, WitnessReport,
 };
 
 use crate::command::{Child, Spawn};
@@ -264,6 +264,24 @@ impl Watcher {
     pub fn attach(&self, pid: u32) -> Result<Events, AttachError> {
         let reader = self.inner.reactor.attach(pid, self.inner.tree)?;
         Ok(self.inner.events(reader))
+    }
+
+    /// The same of those who are meant, and nobody else who has one of their pids by now: all together are one tree, whose root is the first
+    /// who lives. Who has ended is left out.
+    ///
+    /// # Errors
+    /// None of them lives, none may be followed, or the source has failed.
+    pub fn attach_known(&self, whom: &[PersistentId]) -> Result<Events, AttachError> {
+        let reader = self.inner.reactor.attach_known(whom, self.inner.tree)?;
+        Ok(self.inner.events(reader))
+    }
+
+    /// What names this process to a later program: for [`attach_known`](Self::attach_known).
+    ///
+    /// # Errors
+    /// It has ended, it cannot be said for certain who it is, or processes have no such names here.
+    pub fn persistent_id(&self, id: ProcId) -> Result<PersistentId, SignalError> {
+        self.inner.reactor.persistent_id(id)
     }
 
     pub(crate) fn reactor(&self) -> &Reactor {

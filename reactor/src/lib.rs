@@ -58,6 +58,7 @@ mod knote;
 mod log;
 #[cfg(all(test, proc_reactor_loom))]
 mod loom_tests;
+mod persist;
 mod process;
 mod queue;
 mod reactor;
@@ -78,6 +79,7 @@ pub use event::{Change, Event, EventKind, Member, Stamped, Time};
 pub use ident::{ParseProcIdError, ProcId};
 pub use interest::{Interest, Notice, NoticeKind, Registration};
 pub use kevent::Kevent;
+pub use persist::{ParsePersistentIdError, PersistentId};
 pub use process::metadata::{Field, Metadata, Missing};
 pub use queue::{Queue, QueueOptions, QueueStats, QueueWaiter};
 pub use reactor::attest::ProcFd;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use proc_watch::{AttachError, EventKind, Events, Missing, Watcher};
+use proc_watch::{AttachError, EventKind, Events, Missing, PersistentId, Watcher};
 use tests::compare::{End, Ends, Life, compare_with};
 use tests::seen::{ATTEMPTS, Seen};
 use tests::sources::{Forced, sources};
@@ -473,4 +473,56 @@ fn strangers_of(watcher: &Watcher) {
     let (exe, cwd) = (fs::read_link("/proc/1/exe"), fs::read_link("/proc/1/cwd"));
     assert_eq!(first.exe, exe.map_err(|_| Missing::Denied));
     assert_eq!(first.cwd, cwd.map_err(|_| Missing::Denied));
+}
+
+/// K2: a pid alone is whoever has it now. Named by more, nobody else is attached to, and several are one tree.
+#[test]
+#[cfg(target_os = "linux")]
+fn k2_only_who_is_meant() {
+    let waiting = || Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("cat");
+    for source in sources() {
+        let watcher = source.watcher();
+        let (mut one, mut other) = (waiting(), waiting());
+        let known = [one.id(), other.id()].map(|pid| PersistentId::of(pid).unwrap().expect("it lives"));
+        runtime().block_on(async {
+            let mut events = watcher.attach_known(&known).unwrap();
+            assert_eq!(events.id().pid(), one.id());
+            let mut living: Vec<u32> =
+                events.handle().living().iter().map(|member| member.id.pid()).collect();
+            living.sort_unstable();
+            let mut expected = vec![one.id(), other.id()];
+            expected.sort_unstable();
+            assert_eq!(living, expected, "{source:?}");
+            assert_eq!(watcher.persistent_id(events.id()).unwrap(), known[0]);
+
+            // As if it had started a tick later, or in another boot.
+            let text = known[0].to_string();
+            let parts: Vec<&str> = text.split('/').collect();
+            let start: u64 = parts[2].parse().unwrap();
+            let later = format!("{}/{}/{}", parts[0], parts[1], start + 1);
+            let elsewhere = format!("{}/{}/{start}", "0".repeat(32), parts[1]);
+            for text in [later, elsewhere] {
+                let stranger: PersistentId = text.parse().unwrap();
+                let refused = watcher.attach_known(&[stranger]).unwrap_err();
+                assert!(matches!(refused, AttachError::NoSuchProcess { .. }), "{source:?}: {refused}");
+                let rest = watcher.attach_known(&[stranger, known[1]]).unwrap();
+                assert_eq!(rest.id().pid(), other.id());
+            }
+            assert!(watcher.attach_known(&[]).is_err());
+
+            one.kill().unwrap();
+            one.wait().unwrap();
+            let rest = watcher.attach_known(&known).unwrap();
+            assert_eq!(rest.id().pid(), other.id());
+            drop(other.stdin.take());
+            other.wait().unwrap();
+            let mut ended = HashSet::new();
+            while let Some(event) = events.next().await {
+                if let EventKind::Exit { .. } = event.kind {
+                    ended.insert(event.id.pid());
+                }
+            }
+            assert_eq!(ended, HashSet::from([one.id(), other.id()]), "{source:?}");
+        });
+    }
 }

@@ -3,10 +3,14 @@
 //! The table knows everybody who lives, so this is a walk of the table between two changes: who is there is
 //! `Found`, and every change after is told to the new tree as to any other. Nothing falls between, and nothing
 //! is told twice.
+//!
+//! Who is named by more than a pid is compared when the source follows him already: a descriptor is bound to the birth that the table
+//! has, and what identifies the descriptor's process is read (K2).
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::error::AttachError;
+use crate::persist::PersistentId;
 use crate::process::metadata::Metadata;
 use crate::process::track::{RootKey, TrackSet};
 use crate::reactor::handle::Shared;
@@ -17,16 +21,83 @@ use crate::source::Reading;
 use crate::sync::Arc;
 use crate::{Member, Missing, ProcId};
 
+/// Who is to be attached to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Whom {
+    /// Whoever has this pid.
+    Pid(u32),
+    /// This one, and nobody else who has its pid by now.
+    Known(PersistentId),
+}
+
+impl Whom {
+    pub(crate) fn pid(&self) -> u32 {
+        match self {
+            Self::Pid(pid) => *pid,
+            Self::Known(id) => id.pid(),
+        }
+    }
+}
+
 impl Turn {
-    /// Makes a tree of `pid` and all that descends from it now. The caller subscribes before the baton is given
-    /// back.
+    /// Makes a tree of the first who is there and all that descends from it now, and of the others who are and all that descends from them.
+    /// The caller subscribes before the baton is given back.
     pub(crate) fn attach(
         &mut self,
         shared: &Shared,
-        pid: u32,
+        whom: &[Whom],
         metadata: bool,
         log_limit: usize,
     ) -> Result<RootKey, AttachError> {
+        let pid = whom.first().map_or(0, Whom::pid);
+        let (mut followed, mut refused) = (Vec::new(), AttachError::NoSuchProcess { pid });
+        for whom in whom {
+            match self.follow(shared, whom.pid()) {
+                Ok(()) => followed.push(*whom),
+                Err(error @ (AttachError::NoSuchProcess { .. } | AttachError::Denied { .. })) => {
+                    refused = error
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if followed.is_empty() {
+            return Err(refused);
+        }
+        self.adopt(shared);
+        // What they run is read first, and counts only if nothing happened to them until the table was walked.
+        let mut read = FxHashMap::default();
+        if metadata {
+            followed.iter().for_each(|whom| read.extend(self.read_ahead(shared, whom.pid())));
+        }
+        let before = self.generation(shared, &read);
+        self.catch_up(shared);
+        let known: Vec<ProcId> =
+            followed.into_iter().filter_map(|whom| self.recognize(shared, whom)).collect();
+        shared.failure()?;
+        let time = self.source.now();
+        let mut state = shared.state.lock();
+        // Who has ended since he was recognized is not taken for his pid's next owner.
+        let mut roots = known.into_iter().filter(|id| state.table.find(*id).is_some()).peekable();
+        let Some(&first) = roots.peek() else { return Err(AttachError::NoSuchProcess { pid }) };
+        let roots: Vec<ProcId> = roots.collect();
+        let key = state.roots.add(metadata, log_limit);
+        if let Some(tree) = state.roots.get_mut(key) {
+            tree.id = Some(first);
+            tree.doubts.attached = true;
+        }
+        for root in roots {
+            follow_tree(&mut state, key, root, time, |state, id| {
+                let slot = state.table.find(id)?;
+                let unchanged = before.get(&id) == Some(&state.table.get(slot).last_exec);
+                read.get(&id).filter(|_| unchanged).cloned()
+            });
+        }
+        state.roots.news(&mut self.wakes);
+        Ok(key)
+    }
+
+    /// Has the source tell of whoever has this pid, and of who descends from it.
+    fn follow(&mut self, shared: &Shared, pid: u32) -> Result<(), AttachError> {
         self.catch_up(shared);
         let pids = self.source.attach_tree(pid).map_err(|error| match error.raw_os_error() {
             Some(libc::ESRCH) => AttachError::NoSuchProcess { pid },
@@ -38,30 +109,24 @@ impl Turn {
                 PopulateError::Source(error) => AttachError::Source(error),
             })?;
         }
-        self.adopt(shared);
-        // What they run is read first, and counts only if nothing happened to them until the table was walked.
-        let read = if metadata { self.read_ahead(shared, pid) } else { FxHashMap::default() };
-        let before = self.generation(shared, &read);
-        self.catch_up(shared);
-        shared.failure()?;
-        let time = self.source.now();
-        let mut state = shared.state.lock();
-        let Some(slot) = state.table.newest(pid) else {
-            return Err(AttachError::NoSuchProcess { pid });
+        Ok(())
+    }
+
+    /// The birth that is meant, if it lives.
+    fn recognize(&mut self, shared: &Shared, whom: Whom) -> Option<ProcId> {
+        let pid = whom.pid();
+        let newest = || {
+            let state = shared.state.lock();
+            state.table.newest(pid).map(|slot| state.table.get(slot).id)
         };
-        let root = state.table.get(slot).id;
-        let key = state.roots.add(metadata, log_limit);
-        if let Some(tree) = state.roots.get_mut(key) {
-            tree.id = Some(root);
-            tree.doubts.attached = true;
+        let id = newest()?;
+        match whom {
+            Whom::Pid(_) => Some(id),
+            Whom::Known(wanted) => {
+                let descriptor = self.attest(shared, &[id]).pop()?.ok()?;
+                (descriptor.persistent_id().ok()? == Some(wanted)).then_some(id)
+            }
         }
-        follow_tree(&mut state, key, root, time, |state, id| {
-            let slot = state.table.find(id)?;
-            let unchanged = before.get(&id) == Some(&state.table.get(slot).last_exec);
-            read.get(&id).filter(|_| unchanged).cloned()
-        });
-        state.roots.news(&mut self.wakes);
-        Ok(key)
     }
 
     /// When each of those last ran a program, to be compared once more after what is queued has been applied.

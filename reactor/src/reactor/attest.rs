@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use crate::ProcId;
 use crate::error::SignalError;
+use crate::persist::PersistentId;
 use crate::process::table::same_start;
 use crate::reactor::handle::Shared;
 use crate::reactor::turn::{FIRST_PAUSE, LAST_PAUSE, Turn};
@@ -138,6 +139,14 @@ impl ProcFd {
     /// `ECHILD`: it is nobody's that this program could wait for, or has been waited for.
     pub fn usage(&self) -> io::Result<Option<Usage>> {
         self.pidfd.usage()
+    }
+
+    /// What names it to a later program. `None`: it has ended.
+    ///
+    /// # Errors
+    /// As for [`PersistentId::of`].
+    pub fn persistent_id(&self) -> io::Result<Option<PersistentId>> {
+        PersistentId::of_descriptor(self.id.pid(), &self.pidfd)
     }
 
     /// Whether it has ended, be it reaped or not. Does not wait.

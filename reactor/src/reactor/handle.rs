@@ -5,10 +5,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::{AttachError, SignalError, SourceError, census_advice};
+use crate::persist::PersistentId;
 use crate::process::table::Origin;
 use crate::process::threads::Threads;
 use crate::process::track::RootKey;
-use crate::reactor::attach::follow_tree;
+use crate::reactor::attach::{Whom, follow_tree};
 use crate::reactor::attest::ProcFd;
 use crate::reactor::baton::Baton;
 use crate::reactor::reconcile::PopulateError;
@@ -340,9 +341,38 @@ impl Reactor {
         self.shared.failure()?;
         let shared = &self.shared;
         shared.with_turn(|turn| {
-            let key = turn.attach(shared, pid, options.metadata, options.log_limit)?;
+            let key = turn.attach(shared, &[Whom::Pid(pid)], options.metadata, options.log_limit)?;
             Reader::of(shared, key).ok_or(AttachError::NoSuchProcess { pid })
         })
+    }
+
+    /// The same of those who are meant, and nobody else who has one of their pids by now: of all together one tree, whose root is the
+    /// first who lives. Who has ended is left out.
+    ///
+    /// # Errors
+    /// None of them lives, or none may be followed, or the source has failed.
+    pub fn attach_known(&self, whom: &[PersistentId], options: TreeOptions) -> Result<Reader, AttachError> {
+        self.shared.failure()?;
+        let shared = &self.shared;
+        let whom: Vec<Whom> = whom.iter().copied().map(Whom::Known).collect();
+        shared.with_turn(|turn| {
+            let key = turn.attach(shared, &whom, options.metadata, options.log_limit)?;
+            let gone = || AttachError::NoSuchProcess { pid: whom[0].pid() };
+            Reader::of(shared, key).ok_or_else(gone)
+        })
+    }
+
+    /// What names this process to a later program.
+    ///
+    /// # Errors
+    /// As for [`signal`](Self::signal); [`Unsupported`](SignalError::Unsupported) where processes have no such names.
+    pub fn persistent_id(&self, id: ProcId) -> Result<PersistentId, SignalError> {
+        let known = self.attested(id)?.persistent_id();
+        let known = known.map_err(|error| match error.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => SignalError::Descriptors(error),
+            _ => SignalError::Unsupported(error),
+        });
+        known?.ok_or(SignalError::Gone { id })
     }
 
     /// Sends a signal to this process and to no other, whoever has its pid by now. Signal 0 sends none, and tells whether

@@ -43,4 +43,4 @@ pub use probe::{Probe, Usable, probe, probe_all};
 pub(crate) use system::ledgers;
 #[cfg(all(fuzzing, target_os = "linux"))]
 pub(crate) use system::properties;
-pub(crate) use system::{Pidfd, has_run, like_this_thread, monotonic, thread_id};
+pub(crate) use system::{Pidfd, boot, has_run, like_this_thread, mark, monotonic, thread_id};

@@ -13,7 +13,7 @@ mod table;
 mod thread;
 mod witness;
 
-pub(crate) use thread::{has_run, like_this_thread, monotonic, thread_id};
+pub(crate) use thread::{boot, has_run, like_this_thread, mark, monotonic, thread_id};
 pub(crate) use witness::Pidfd;
 
 use super::kqueue::{Follower, HERE, Kqueue, NAME, failed};

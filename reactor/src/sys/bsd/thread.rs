@@ -10,6 +10,15 @@ pub(crate) fn has_run(_pid: u32) -> io::Result<bool> {
     Ok(true)
 }
 
+/// Processes have no identity here that a later program would know.
+pub(crate) fn boot() -> io::Result<u128> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn mark(_pid: u32, _pidfd: &super::Pidfd) -> io::Result<Option<crate::persist::Mark>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Not asked: a note names no thread.
 pub(crate) fn thread_id() -> u32 {
     std::process::id()

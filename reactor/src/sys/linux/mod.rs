@@ -22,7 +22,7 @@ mod syscall;
 mod taskstats;
 
 pub(crate) use pidfd::Pidfd;
-pub(crate) use procfs::has_run;
+pub(crate) use procfs::{boot, has_run, mark};
 pub(crate) use syscall::{like_this_thread, monotonic, thread_id};
 
 use std::io;

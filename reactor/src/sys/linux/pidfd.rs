@@ -240,14 +240,23 @@ impl Pidfd {
         Ok(())
     }
 
-    /// The same for all descriptors of this process, and for none of another as long as the machine is up (kernel 6.9; before,
-    /// all have one).
+    /// The same for all descriptors of this process, and for none of another as long as the machine is up. `None` before kernel 6.9, where
+    /// all descriptors have one.
     ///
     /// # Errors
     /// No descriptors are left.
-    #[cfg_attr(not(test), expect(dead_code, reason = "identities that outlive this program are to come"))]
-    pub(crate) fn inode(&self) -> io::Result<u64> {
-        Ok(File::from(self.0.try_clone()?).metadata()?.ino())
+    pub(crate) fn inode(&self) -> io::Result<Option<u64>> {
+        /// The file system that they are of since then (linux/magic.h).
+        const PID_FS_MAGIC: u32 = 0x5049_4446;
+        // SAFETY: plain numbers, for which zeros are valid.
+        let mut system: libc::statfs = unsafe { zeroed() };
+        // SAFETY: a descriptor that is open, and room for what is told.
+        check(unsafe { libc::fstatfs(self.0.as_raw_fd(), &raw mut system) }.into())?;
+        // The type's width and sign differ from one C library to another.
+        if system.f_type as u32 != PID_FS_MAGIC {
+            return Ok(None);
+        }
+        Ok(Some(File::from(self.0.try_clone()?).metadata()?.ino()))
     }
 }
 

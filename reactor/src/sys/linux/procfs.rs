@@ -5,9 +5,11 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
+use std::sync::OnceLock;
 
 use super::pidfd::{Ended, Pidfd};
 use super::syscall;
+use crate::persist::Mark;
 use crate::process::metadata::{Field, Metadata, Missing};
 use crate::source::{Living, Reading};
 
@@ -116,6 +118,25 @@ pub(super) fn start(pid: u32) -> io::Result<Option<u64>> {
         Err(error) if is_shortage(&error) => Err(error),
         Err(_) => Ok(look(pid)?.map(|living| living.start)),
     }
+}
+
+/// In which boot this is (proc_sys_kernel(5)).
+pub(crate) fn boot() -> io::Result<u128> {
+    static BOOT: OnceLock<u128> = OnceLock::new();
+    if let Some(boot) = BOOT.get() {
+        return Ok(*boot);
+    }
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let digits = text.trim().replace('-', "");
+    let boot = u128::from_str_radix(&digits, 16).map_err(|_| io::ErrorKind::InvalidData)?;
+    Ok(*BOOT.get_or_init(|| boot))
+}
+
+/// What no other process of this pid has. `None`: there is none of it any more. It is that of the descriptor's if that lives afterwards.
+pub(crate) fn mark(pid: u32, pidfd: &Pidfd) -> io::Result<Option<Mark>> {
+    let Some(text) = gone_is_none(fs::read(format!("/proc/{pid}/stat")))? else { return Ok(None) };
+    let Some(stat) = Stat::parse(&text) else { return Ok(None) };
+    Ok(Some(Mark { start: stat.start, inode: pidfd.inode()? }))
 }
 
 /// The wait status of a zombie, by one reading: for when it is known already that it is one. `None` where it is hidden, or
