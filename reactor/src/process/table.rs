@@ -44,7 +44,7 @@ pub(crate) struct Process {
     /// The notes on it.
     pub(crate) notes: NoteList,
     statuses: Statuses,
-    /// What an exit said that was taken for that of the birth before, and may have been this one's.
+    /// What an exit said that was taken for that of the birth before, and may have been this one's. `Some(None)`: there were several.
     ceded: Option<Option<i32>>,
     /// The next birth of the same pid, if it was told before the exit of this one.
     next: Option<usize>,
@@ -236,7 +236,7 @@ impl Table {
     ///
     /// A source names the `parent` of a process that had not been reaped at `time`, else 0. Whoever has the pid next was born after the
     /// reaping: an end with a parent that is later than the next birth is the next one's, though the last one's is still to
-    /// come.
+    /// come. Without a parent it may be that of either: the older has ended, and nobody says how (K9).
     pub(crate) fn exit(
         &mut self,
         pid: u32,
@@ -268,10 +268,17 @@ impl Table {
                 }
                 let ending = process.statuses.ending();
                 let process = self.remove(slot);
+                // One that names a parent is its own in any case.
+                let mut unclear = parent == 0 && process.ceded.is_some_and(|ceded| ceded != status);
                 if let Some(next) = process.next.map(|next| &mut self.slots[next]) {
-                    next.ceded = (next.start < time).then_some(status);
+                    let may_be_the_next_ones =
+                        parent == 0 && next.origin == Origin::Born && next.start.max(next.last_exec) < time;
+                    unclear |= may_be_the_next_ones;
+                    // Of three or more there is no telling any more which of their ends was whose.
+                    let of_two = status.filter(|_| process.ceded.is_none());
+                    next.ceded = may_be_the_next_ones.then_some(of_two);
                 }
-                return Some(Ended { process, ending });
+                return Some(Ended { process, ending: if unclear { Ending::Agreed(None) } else { ending } });
             }
             slot = process.next?;
         }
@@ -366,17 +373,40 @@ mod tests {
         let mut table = Table::new();
         let old = born(&mut table, 7, 100);
         let new = born(&mut table, 7, 200);
-        assert_eq!(
-            table.exit(7, 7, 0, 300, Some(2 << 8)).unwrap().process.id,
-            old,
-            "there is no telling yet"
-        );
+        let first = table.exit(7, 7, 0, 300, Some(2 << 8)).unwrap();
+        assert_eq!((first.process.id, first.ending), (old, Ending::Agreed(None)), "there is no telling yet");
         let second = table.exit(7, 7, 0, 150, Some(1 << 8)).unwrap();
         assert_eq!((second.process.id, second.ending), (new, Ending::Agreed(Some(2 << 8))));
         assert_eq!(table.len(), 0);
         let third = born(&mut table, 7, 400);
         assert!(table.exit(7, 7, 0, 350, Some(3 << 8)).is_none());
         assert_eq!(table.exit(7, 7, 0, 450, Some(4 << 8)).unwrap().process.id, third);
+    }
+
+    /// Both later than the second's birth: seen once as "exit 4, and it was exit 3".
+    #[test]
+    fn k9_of_two_ends_that_may_be_either_ones_no_status_is_told() {
+        let mut table = Table::new();
+        for (second, told) in [(2 << 8, None), (1 << 8, Some(1 << 8))] {
+            let [old, new] = [100, 200].map(|time| born(&mut table, 7, time));
+            let first = table.exit(7, 7, 0, 300, Some(1 << 8)).unwrap();
+            assert_eq!((first.process.id, first.ending), (old, Ending::Agreed(None)));
+            let second = table.exit(7, 7, 0, 310, Some(second)).unwrap();
+            assert_eq!((second.process.id, second.ending), (new, Ending::Agreed(told)));
+        }
+        // Queued late, but older than the second's birth: the first's.
+        let [old, new] = [100, 200].map(|time| born(&mut table, 7, time));
+        let first = table.exit(7, 7, 0, 190, Some(1 << 8)).unwrap();
+        assert_eq!((first.process.id, first.ending), (old, Ending::Agreed(Some(1 << 8))));
+        let second = table.exit(7, 7, 0, 310, Some(2 << 8)).unwrap();
+        assert_eq!((second.process.id, second.ending), (new, Ending::Agreed(Some(2 << 8))));
+        // Of three, the last is told only by who was there alone.
+        let [one, two, three] = [100, 200, 300].map(|time| born(&mut table, 7, time));
+        for (id, time) in [(one, 400), (two, 410), (three, 420)] {
+            let ended = table.exit(7, 7, 0, time, Some(1 << 8)).unwrap();
+            assert_eq!((ended.process.id, ended.ending), (id, Ending::Agreed(None)));
+        }
+        assert_eq!(table.len(), 0);
     }
 
     /// Seen once in 100,000 forced re-uses by a parent that waits, on a busy machine: the record of the first's end comes after the
@@ -388,8 +418,9 @@ mod tests {
         let second = table.exit(7, 7, 1, 250, Some(2 << 8)).unwrap();
         assert_eq!((second.process.id, second.ending), (new, Ending::Agreed(Some(2 << 8))));
         let first = table.exit(7, 7, 0, 320, Some(1 << 8)).unwrap();
-        assert_eq!((first.process.id, first.ending), (old, Ending::Agreed(Some(1 << 8))));
-        assert_eq!(table.exit(7, 7, 1, 350, Some(9)).unwrap().process.id, newest);
+        assert_eq!((first.process.id, first.ending), (old, Ending::Agreed(None)), "or the newest's");
+        let third = table.exit(7, 7, 1, 350, Some(9)).unwrap();
+        assert_eq!((third.process.id, third.ending), (newest, Ending::Agreed(Some(9))));
         // Queued late, and written in time.
         let [old, new] = [400, 500].map(|time| born(&mut table, 7, time));
         assert_eq!(table.exit(7, 7, 1, 450, Some(9)).unwrap().process.id, old);

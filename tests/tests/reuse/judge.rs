@@ -14,6 +14,16 @@ pub(crate) struct Births {
     pub(crate) ids: Vec<ProcId>,
     pub(crate) number: HashMap<ProcId, u64>,
     pub(crate) ends: HashMap<ProcId, ExitStatus>,
+    /// Whose birth was told before the end of the pid's last owner, and that one: of two ends that come then there may be no telling whose
+    /// is whose.
+    overlapping: HashSet<ProcId>,
+}
+
+impl Births {
+    /// Whether its status has to be told.
+    fn has_its_status(&self, account: &Account, id: ProcId) -> bool {
+        account.statuses && !self.overlapping.contains(&id)
+    }
 }
 
 /// Each birth in its order and with its pid, each with one end, which comes after its birth; over perf also
@@ -24,12 +34,17 @@ pub(crate) fn births(account: &Account) -> Births {
     let mut told: HashSet<ProcId> = HashSet::from([account.root]);
     let mut scouts = Vec::new();
     let (mut last_birth, mut last_end) = (HashMap::new(), HashMap::new());
+    let mut last_owner: HashMap<u32, ProcId> = HashMap::new();
     for (at, event) in account.events.iter().enumerate() {
         match &event.kind {
             EventKind::Fork { child } if *child == account.root => assert_eq!(at, 0, "{event}"),
             EventKind::Fork { child } => {
                 assert_eq!(event.id, account.root, "event {at}: {event}");
                 assert!(told.insert(*child), "event {at}: {event}: born twice");
+                let before = last_owner.insert(child.pid(), *child);
+                if let Some(before) = before.filter(|before| !births.ends.contains_key(before)) {
+                    births.overlapping.extend([before, *child]);
+                }
                 if scouts.len() < pids.len() {
                     scouts.push(*child);
                     continue;
@@ -85,7 +100,8 @@ pub(crate) fn right(id: ProcId, told: ExitStatus, truth: ExitStatus, all_known: 
 /// Each end is its own birth's. Returns how many are unknown.
 pub(crate) fn ends(account: &Account, births: &Births) -> usize {
     for (number, id) in births.ids.iter().enumerate() {
-        right(*id, births.ends[id], plan(number as u64).status(), account.statuses);
+        let all_known = births.has_its_status(account, *id);
+        right(*id, births.ends[id], plan(number as u64).status(), all_known);
     }
     births.ends.values().filter(|status| !status.is_known()).count()
 }
@@ -124,7 +140,7 @@ pub(crate) fn registrations(account: &Account, births: &Births) -> usize {
         let number = number.unwrap_or_else(|| panic!("{token}: {added:?}: {id}, {status}: of no birth"));
         let (earliest, latest) = window(added);
         assert!((earliest..=latest).contains(&number), "{token}: {added:?}: {id} is birth {number}");
-        right(id, status, plan(number).status(), account.statuses);
+        right(id, status, plan(number).status(), births.has_its_status(account, id));
     }
     assert_eq!(registered.len(), told.len(), "somebody's end was told who was not registered");
     told.len()
