@@ -1,5 +1,6 @@
 //! [`Cgroup`]: a control group for a tree, where one may be made: another witness of who is left, and a kill that nobody outruns.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// A control group (cgroups(7), version 2) of its own for a tree, made here and removed with the last handle.
 ///
@@ -173,11 +175,8 @@ impl Cgroup {
     pub fn die_with_this_program(&self) -> Result<Guardian, CgroupError> {
         let kill = self.0.path.join("cgroup.kill");
         fs::metadata(&kill).map_err(|error| CgroupError::File { path: kill, error })?;
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", GUARDIAN, "sh"]).arg(&self.0.path);
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-        let child = command.spawn().map_err(CgroupError::Guardian)?;
-        Ok(Guardian { child, _group: self.clone() })
+        let child = guardian(GUARDIAN, &self.0.path).map_err(CgroupError::Guardian)?;
+        Ok(Guardian::of(child, Some(self.clone())))
     }
 
     fn read(&self, file: &str) -> Result<(PathBuf, String), CgroupError> {
@@ -189,20 +188,33 @@ impl Cgroup {
     }
 }
 
-/// The end of its input says that this program is no more.
-const GUARDIAN: &str = r#"trap '' HUP INT QUIT TERM USR1 USR2 PIPE
-read -r line
-echo 1 > "$1/cgroup.kill"
-n=0
-while [ $n -lt 100 ] && ! rmdir "$1"; do n=$((n + 1)); sleep 0.1; done"#;
+/// Starts what waits for the end of this program, and then does this with this argument. The end of its input says that this program is
+/// no more.
+pub(crate) fn guardian(then: &str, argument: impl AsRef<OsStr>) -> io::Result<Child> {
+    let wait = "trap '' HUP INT QUIT TERM USR1 USR2 PIPE; read -r line";
+    let mut command = Command::new("/bin/sh");
+    command.arg("-c").arg(format!("{wait}\n{then}")).arg("sh").arg(argument);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    command.spawn()
+}
 
-/// The process that kills a [`Cgroup`] when this program ends; dropped, it does not.
+const GUARDIAN: &str = r#"echo 1 > "$1/cgroup.kill"
+n=0
+while [ $n -lt 100 ] && { rmdir "$1"/*/; ! rmdir "$1"; }; do n=$((n + 1)); sleep 0.1; done"#;
+
+/// The process that kills when this program ends; dropped, it does not.
 #[derive(Debug)]
 #[must_use = "dropped, it guards nothing"]
 pub struct Guardian {
     child: Child,
     /// Its directory stays while somebody may want to kill by it.
-    _group: Cgroup,
+    _group: Option<Cgroup>,
+}
+
+impl Guardian {
+    pub(crate) fn of(child: Child, group: Option<Cgroup>) -> Self {
+        Self { child, _group: group }
+    }
 }
 
 impl Drop for Guardian {
@@ -223,9 +235,16 @@ impl Eq for Cgroup {}
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir(&self.path) {
-            tracing::debug!(path = %self.path.display(), %error, "a cgroup was left behind");
+        // Whose end has been told may be about to leave it.
+        for pause in [100, 1000, 3000] {
+            match fs::remove_dir(&self.path) {
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                    std::thread::sleep(Duration::from_micros(pause));
+                }
+                _ => return,
+            }
         }
+        tracing::debug!(path = %self.path.display(), "a cgroup was left behind: somebody is in it");
     }
 }
 

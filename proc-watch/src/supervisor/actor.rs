@@ -5,21 +5,27 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use proc_reactor::{ExitStatus, ProcId};
+use proc_reactor::{AttachError, ExitStatus, PersistentId, ProcId};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
+use tracing::Instrument;
 
+use crate::cgroup::Cgroup;
 use crate::error::SpawnError;
 use crate::handle::TreeHandle;
 use crate::stop::{Emptiness, StopPlan};
 use crate::stream::Events;
 use crate::supervisor::check;
 use crate::supervisor::core::{Core, Effect, Input, State, Timer, Verdict};
+use crate::supervisor::death::Ward;
 use crate::supervisor::event::{ServiceEvent, ServiceEventKind, Status};
-use crate::supervisor::life::{Life, News, Teller, Told};
+use crate::supervisor::life::{Life, News, Origin, Rest, Teller, Told};
+use crate::supervisor::marker::Marker;
+use crate::supervisor::memory::{Found, Memory};
 use crate::supervisor::notice::Socket;
 use crate::supervisor::output::{self, Heard};
+use crate::supervisor::record::Record;
 use crate::supervisor::spec::{Ready, Service};
 use crate::watcher::Watcher;
 
@@ -62,6 +68,11 @@ pub(crate) type Starter = Arc<dyn Fn(&str) -> io::Result<u32> + Send + Sync>;
 struct Running {
     handle: TreeHandle,
     life: u64,
+    /// What names the process that was started, and the one that was named since, to a later program.
+    leader: Option<PersistentId>,
+    main: Option<PersistentId>,
+    /// It is in a cgroup of its own.
+    group: Option<Cgroup>,
     /// What asks whether it is ready or well, while it is.
     asking: Option<AbortHandle>,
 }
@@ -85,6 +96,13 @@ pub(crate) struct Actor {
     verdict: watch::Sender<(Option<Verdict>, bool)>,
     events: broadcast::Sender<ServiceEvent>,
     starter: Option<Starter>,
+    spans: Vec<tracing::Span>,
+    over: Option<Verdict>,
+    marker: Option<Marker>,
+    memory: Option<Memory>,
+    /// Since it was last written down.
+    has_changed: bool,
+    ward: Option<Ward>,
 }
 
 /// What an actor is made of, and where it tells.
@@ -98,13 +116,19 @@ pub(crate) struct Parts {
     pub(crate) verdict: watch::Sender<(Option<Verdict>, bool)>,
     pub(crate) events: broadcast::Sender<ServiceEvent>,
     pub(crate) starter: Option<Starter>,
+    /// What its services carry, so that they are found.
+    pub(crate) marker: Option<Marker>,
+    pub(crate) memory: Option<Memory>,
+    pub(crate) ward: Option<Ward>,
 }
 
 impl Actor {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { watcher, services, core, commands, statuses, verdict, events, starter } = parts;
+        let Parts { watcher, services, core, commands, statuses, verdict, events, starter, .. } = parts;
+        let Parts { marker, memory, ward, .. } = parts;
         let running = services.iter().map(|_| None).collect();
-        let queue = (0..services.len()).filter(|at| services[*at].autostart).map(Input::Start).collect();
+        let span = |service: &Service| tracing::info_span!(target: "proc_watch::supervisor", "service", name = %service.name);
+        let spans = services.iter().map(span).collect();
         Self {
             watcher,
             services,
@@ -112,7 +136,7 @@ impl Actor {
             begun: Instant::now(),
             lives: 0,
             running,
-            queue,
+            queue: VecDeque::new(),
             timers: BTreeSet::new(),
             due: HashMap::new(),
             deadline: None,
@@ -124,12 +148,25 @@ impl Actor {
             verdict,
             events,
             starter,
+            spans,
+            over: None,
+            marker,
+            memory,
+            has_changed: false,
+            ward,
         }
     }
 
     /// Until all are down for good. Whoever lives of them when this is dropped is killed.
     pub(crate) async fn run(mut self) {
         let mut heard = true;
+        if let Some(memory) = &mut self.memory {
+            let (events, path) = (self.events.clone(), memory.path().display().to_string());
+            memory.begin(move |error| {
+                announce(&events, None, ServiceEventKind::StateLost(format!("{path}: {error}")))
+            });
+        }
+        self.begin();
         while !self.work() {
             let next = self.timers.first().map(|(time, ..)| *time).into_iter().chain(self.deadline).min();
             tokio::select! {
@@ -147,9 +184,138 @@ impl Actor {
                 Some(_) = self.tasks.join_next() => {}
             }
         }
+        if let Some(memory) = self.memory.take() {
+            // Nobody is left to be taken over, and no wish either.
+            memory.forget_all().await;
+        }
+        self.verdict.send_replace((self.over, true));
         // What is written is read to the end, unless somebody else keeps the pipe.
         let rest = async { while self.tasks.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(Duration::from_millis(500), rest).await;
+    }
+
+    /// Takes over who runs already, and has the others started that are to be.
+    fn begin(&mut self) {
+        let mut starts = Vec::new();
+        for at in 0..self.services.len() {
+            let name = Arc::clone(&self.services[at].name);
+            let found = self.memory.as_mut().map(|memory| memory.take(&name)).unwrap_or_default();
+            let is_stopped = found.record.is_stopped;
+            if !found.living.is_empty() {
+                let is_ready = found.record.is_ready;
+                match self.adopt(at, found) {
+                    Ok(Some(id)) => {
+                        self.tell(at, ServiceEventKind::Adopted(id));
+                        self.statuses[at].send_modify(|status| status.id = Some(id));
+                        self.queue.push_back(Input::Adopted(at));
+                        if is_ready {
+                            self.queue.push_back(Input::IsReady(at));
+                        }
+                        if is_stopped {
+                            self.queue.push_back(Input::Stop(at));
+                        }
+                        continue;
+                    }
+                    // They have ended meanwhile.
+                    Ok(None) => {}
+                    Err(error) => {
+                        self.tell(at, ServiceEventKind::NotAdopted(error.to_string()));
+                        self.queue.push_back(Input::NotAdopted(at));
+                        continue;
+                    }
+                }
+            }
+            if self.services[at].autostart && !is_stopped {
+                starts.push(Input::Start(at));
+            }
+        }
+        self.queue.extend(starts);
+        let strays = self.memory.as_mut().map(Memory::strays).unwrap_or_default();
+        strays.into_iter().for_each(|(name, living)| self.stop_strays(name, living));
+    }
+
+    /// `None`: nobody of them lives any more.
+    fn adopt(&mut self, at: usize, found: Found) -> Result<Option<ProcId>, AttachError> {
+        let events = match self.watcher.attach_known(&found.living) {
+            Ok(events) => events,
+            Err(AttachError::NoSuchProcess { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        self.lives += 1;
+        let handle = events.handle();
+        let living = handle.living();
+        // By their pids, and then by all that names them.
+        let known = |wanted: Option<PersistentId>| {
+            let wanted = wanted?;
+            let member = living.iter().find(|member| member.id.pid() == wanted.pid())?;
+            (self.watcher.persistent_id(member.id).ok()? == wanted).then_some(member.id)
+        };
+        let (leader, main) = (known(found.record.leader), known(found.record.main));
+        let id = main.or(leader).unwrap_or_else(|| events.id());
+        let service = &self.services[at];
+        let teller = Teller { at, life: self.lives, to: self.news.0.clone() };
+        let socket = self.memory.as_ref().filter(|_| service.notifies()).and_then(|memory| {
+            let bound = Socket::bind_at(memory.socket(&service.name));
+            bound
+                .inspect_err(|error| tracing::warn!(%error, service = %service.name, "it cannot be heard"))
+                .ok()
+        });
+        let origin = Origin::Adopted { leader, main, rest: Rest::of(handle.clone()) };
+        let watchdog = service.watchdog.filter(|_| socket.is_some());
+        let life =
+            Life { origin, events, handle: handle.clone(), main: service.main, socket, watchdog, teller };
+        self.tasks.spawn(life.follow().instrument(self.spans[at].clone()));
+        self.running[at] = Some(Running {
+            handle,
+            life: self.lives,
+            leader: found.record.leader.filter(|_| leader.is_some()),
+            main: found.record.main.filter(|_| main.is_some()),
+            group: None,
+            asking: None,
+        });
+        Ok(Some(id))
+    }
+
+    /// Processes of a service that there is no more.
+    fn stop_strays(&mut self, name: String, living: Vec<PersistentId>) {
+        let stop = match self.watcher.attach_known(&living) {
+            Ok(events) => events.stop(StopPlan::default()),
+            Err(AttachError::NoSuchProcess { .. }) => return,
+            Err(error) => {
+                let why = format!("of service {name:?}, which there is no more: {error}");
+                return self.tell_all(ServiceEventKind::NotAdopted(why));
+            }
+        };
+        let events = self.events.clone();
+        self.tasks.spawn(async move {
+            match stop.await {
+                Ok(report) => {
+                    let kind = ServiceEventKind::Stray { name: name.into(), report: Arc::new(report) };
+                    announce(&events, None, kind);
+                }
+                Err(error) => tracing::error!(%error, "who was left of a service could not be stopped"),
+            }
+        });
+    }
+
+    /// Writes down what a later supervisor is to know.
+    fn remember(&self) {
+        let Some(memory) = &self.memory else { return };
+        let record = |at: usize| {
+            let running = self.running[at].as_ref();
+            Record {
+                is_stopped: self.core.is_stopped_by_hand(at),
+                is_ready: self.core.state(at) == State::Ready,
+                leader: running.and_then(|running| running.leader),
+                main: running.and_then(|running| running.main),
+            }
+        };
+        let is_there = |at: &usize| self.running[*at].is_some() || self.core.is_stopped_by_hand(*at);
+        let records = (0..self.services.len())
+            .filter(is_there)
+            .map(|at| (self.services[at].name.to_string(), record(at)))
+            .collect();
+        memory.remember(records);
     }
 
     fn command(&mut self, command: Command) {
@@ -234,6 +400,12 @@ impl Actor {
                     self.queue.push_back(Input::IsReady(at));
                 }
             }
+            News::Main(id) => {
+                if let Some(running) = self.running[at].as_mut().filter(|_| self.memory.is_some()) {
+                    running.main = self.watcher.persistent_id(id).ok();
+                    self.has_changed = true;
+                }
+            }
             News::Stranger { pid, why } => self.tell(at, ServiceEventKind::Stranger { pid, why }),
             News::Stopping(progress) => tracing::debug!(service = %self.services[at].name, "{progress}"),
             News::Stopped(report) => {
@@ -260,6 +432,9 @@ impl Actor {
             for effect in effects.drain(..) {
                 over |= self.perform(effect);
             }
+        }
+        if std::mem::take(&mut self.has_changed) && !over {
+            self.remember();
         }
         for answer in self.syncs.drain(..) {
             // Who has given up waiting needs no answer.
@@ -303,7 +478,7 @@ impl Actor {
             }
             Effect::Over(verdict) => {
                 self.tell_all(ServiceEventKind::Over(verdict));
-                self.verdict.send_replace((Some(verdict), true));
+                self.over = Some(verdict);
                 return true;
             }
         }
@@ -326,16 +501,21 @@ impl Actor {
         self.lives += 1;
         let service = &self.services[at];
         let teller = Teller { at, life: self.lives, to: self.news.0.clone() };
-        let socket = if service.notifies() && self.starter.is_none() {
-            Some(Socket::bind().map_err(SpawnError::Start)?)
-        } else {
-            None
-        };
-        let (child, handle, events) = match &self.starter {
+        let socket = if service.notifies() && self.starter.is_none() { Some(self.socket(at)?) } else { None };
+        let (mut leader, mut group) = (None, None);
+        let (origin, handle, events) = match &self.starter {
             Some(starter) => self.play(service, starter)?,
             None => {
-                let command = command(service, socket.as_ref()).map_err(SpawnError::Start)?;
+                let mut command = command(service, socket.as_ref()).map_err(SpawnError::Start)?;
+                if let Some(marker) = self.marker {
+                    command.env(marker.variable(), &*service.name);
+                }
+                group = self.enter_group(&mut command)?;
                 let (mut child, events) = self.watcher.spawn(command)?;
+                if self.memory.is_some() {
+                    // Nobody has waited for it, so that its pid is its own.
+                    leader = child.pid().and_then(|pid| PersistentId::of(pid).ok().flatten());
+                }
                 // Should this task go, so does whoever lives.
                 child.kill_tree_on_drop(true);
                 if child.stdout.is_some() {
@@ -349,30 +529,49 @@ impl Actor {
                     let (name, output) = (service.name.to_string(), service.output.clone());
                     self.tasks.spawn(output::pump(name, out, err, output, wanted, tell));
                 }
-                (Some(child), events.handle(), events)
+                (Origin::Child(Box::new(child)), events.handle(), events)
             }
         };
         let (main, watchdog, id) = (service.main, service.watchdog, handle.id());
-        let life = Life { child, events, handle: handle.clone(), main, socket, watchdog, teller };
-        self.tasks.spawn(life.follow());
-        self.running[at] = Some(Running { handle, life: self.lives, asking: None });
+        let life = Life { origin, events, handle: handle.clone(), main, socket, watchdog, teller };
+        self.tasks.spawn(life.follow().instrument(self.spans[at].clone()));
+        let life = self.lives;
+        self.running[at] = Some(Running { handle, life, leader, main: None, group, asking: None });
         Ok(id)
     }
 
-    fn play(
-        &self,
-        service: &Service,
-        starter: &Starter,
-    ) -> Result<(Option<crate::Child>, TreeHandle, Events), SpawnError> {
+    /// What a service is heard by: in a place that the next supervisor knows, if there may be one.
+    fn socket(&self, at: usize) -> Result<Socket, SpawnError> {
+        let known = self.memory.as_ref().map(|memory| memory.socket(&self.services[at].name));
+        // The path may be too long for a socket's.
+        let bound =
+            known.map_or_else(Socket::bind, |place| Socket::bind_at(place).or_else(|_| Socket::bind()));
+        bound.map_err(SpawnError::Start)
+    }
+
+    /// Where services die with this program by a cgroup, each has one of its own.
+    fn enter_group(&self, command: &mut tokio::process::Command) -> Result<Option<Cgroup>, SpawnError> {
+        let Some(all) = self.ward.as_ref().and_then(|ward| ward.group.as_ref()) else { return Ok(None) };
+        let group =
+            Cgroup::create_in(all.path()).map_err(|error| SpawnError::Start(io::Error::other(error)))?;
+        group.enter(command.as_std_mut());
+        Ok(Some(group))
+    }
+
+    fn play(&self, service: &Service, starter: &Starter) -> Result<(Origin, TreeHandle, Events), SpawnError> {
         let (starter, name) = (Arc::clone(starter), Arc::clone(&service.name));
         let ((), handle, events) = self.watcher.spawn_with(move || Ok((starter(&name)?, ())))?;
-        Ok((None, handle, events))
+        Ok((Origin::Script, handle, events))
     }
 
     /// Begins to stop whoever lives. That nobody does is told by whoever follows it.
     fn stop(&mut self, at: usize, plan: StopPlan) {
         let Some(running) = &self.running[at] else { return };
         let teller = Teller { at, life: running.life, to: self.news.0.clone() };
+        let plan = match &running.group {
+            Some(group) => plan.cgroup(group),
+            None => plan,
+        };
         let mut stop = running.handle.stop(plan);
         self.tasks.spawn(async move {
             while let Some(progress) = stop.progress().await {
@@ -413,9 +612,10 @@ impl Actor {
         };
     }
 
-    fn tell(&self, at: usize, kind: ServiceEventKind) {
+    fn tell(&mut self, at: usize, kind: ServiceEventKind) {
         let service = &self.services[at].name;
         if let ServiceEventKind::State(state) = kind {
+            self.has_changed = true;
             let waits_for = match state {
                 State::Starting => {
                     self.core.missing(at).map(|need| Arc::clone(&self.services[need].name)).collect()
@@ -427,16 +627,19 @@ impl Actor {
                 (status.wanted, status.failures) = (self.core.is_wanted(at), self.core.failures(at));
             });
         }
-        let event = ServiceEvent { time: SystemTime::now(), service: Some(Arc::clone(service)), kind };
-        tracing::info!(target: "proc_watch::supervisor", %service, "{event}");
-        let _ = self.events.send(event);
+        self.spans[at].in_scope(|| announce(&self.events, Some(Arc::clone(service)), kind));
     }
 
     fn tell_all(&self, kind: ServiceEventKind) {
-        let event = ServiceEvent { time: SystemTime::now(), service: None, kind };
-        tracing::info!(target: "proc_watch::supervisor", "{event}");
-        let _ = self.events.send(event);
+        announce(&self.events, None, kind);
     }
+}
+
+/// Whoever listens is told.
+fn announce(events: &broadcast::Sender<ServiceEvent>, service: Option<Arc<str>>, kind: ServiceEventKind) {
+    let event = ServiceEvent { time: SystemTime::now(), service, kind };
+    tracing::info!(target: "proc_watch::supervisor", "{event}");
+    let _ = events.send(event);
 }
 
 /// A time that may be so long that no clock reaches it.

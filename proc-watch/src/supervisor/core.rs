@@ -81,6 +81,10 @@ pub(crate) enum Input {
     Restart(usize),
     Spawned(usize),
     NotSpawned(usize),
+    /// It ran already when all began, and was taken over.
+    Adopted(usize),
+    /// It ran already, and cannot be taken over: nor may it be started.
+    NotAdopted(usize),
     IsReady(usize),
     /// Its watchdog has run out, or it says so itself.
     Unhealthy(usize),
@@ -156,6 +160,8 @@ struct Unit {
     done: bool,
     failures: u32,
     restarts: VecDeque<Duration>,
+    /// The last that was said of it was to stop it. Nothing here hangs on it; a later program is told.
+    by_hand: bool,
 }
 
 /// The decisions of one supervisor, over services in the order of starting.
@@ -193,6 +199,7 @@ impl Core {
             done: false,
             failures: 0,
             restarts: VecDeque::new(),
+            by_hand: false,
         };
         let (restarts, chance, out) = (VecDeque::new(), fastrand::Rng::with_seed(seed), Vec::new());
         let units = rules.into_iter().map(unit).collect();
@@ -228,6 +235,11 @@ impl Core {
         self.units[at].wanted
     }
 
+    /// Whether it was stopped by hand, and not started since.
+    pub(crate) fn is_stopped_by_hand(&self, at: usize) -> bool {
+        self.units[at].by_hand
+    }
+
     /// How often it was started again since it was last stable.
     pub(crate) fn failures(&self, at: usize) -> u32 {
         self.units[at].failures
@@ -242,7 +254,7 @@ impl Core {
                 let unit = &mut self.units[at];
                 let again = After::Again { delay: Duration::ZERO };
                 // Whatever was to come of it before.
-                (unit.wanted, unit.done) = (true, false);
+                (unit.wanted, unit.done, unit.by_hand) = (true, false, false);
                 if unit.state == State::Stopping { unit.after = again } else { unit.doom = Some(again) }
             }
             Input::Restart(at) => self.start(at),
@@ -252,6 +264,11 @@ impl Core {
                 let after = self.fate(at, false, now);
                 self.settle(at, after);
             }
+            Input::Adopted(at) if self.units[at].state == State::Down && self.closing.is_none() => {
+                self.units[at].wanted = true;
+                self.spawned(at);
+            }
+            Input::NotAdopted(at) if self.units[at].state == State::Down => self.enter(at, State::Failed),
             Input::IsReady(at) if self.units[at].state == State::Up => self.ready(at),
             Input::Unhealthy(at) | Input::Timer(at, Timer::Ready) => self.unwell(at, now),
             Input::Ended(at, well) if matches!(self.units[at].state, State::Up | State::Ready) => {
@@ -280,7 +297,7 @@ impl Core {
             return;
         }
         let unit = &mut self.units[at];
-        (unit.wanted, unit.done) = (true, false);
+        (unit.wanted, unit.done, unit.by_hand) = (true, false, false);
         match unit.state {
             State::Down | State::Failed => {
                 self.forget(at);
@@ -298,7 +315,7 @@ impl Core {
     }
 
     fn stop(&mut self, at: usize) {
-        self.units[at].wanted = false;
+        (self.units[at].wanted, self.units[at].by_hand) = (false, true);
         self.let_down(at, After::Stay);
         // Who needs it is stopped before it, and comes again when it does.
         for dependent in self.dependents(at) {

@@ -91,6 +91,7 @@ impl World {
             Input::Start(at) | Input::Restart(at) if !self.closing => self.real[at].sticky = false,
             Input::Stop(at) => self.real[at].sticky = true,
             Input::Spawned(at) => (self.real[at].spawning, self.real[at].lives) = (false, true),
+            Input::Adopted(at) => self.real[at].lives = true,
             Input::Deadline if self.closing => self.late = true,
             Input::NotSpawned(at) => self.real[at].spawning = false,
             Input::Ended(at, _) => self.real[at].ended = true,
@@ -208,10 +209,27 @@ fn rule(restart: Restart, needs: &[usize]) -> Rule {
     }
 }
 
+/// Each service may be down at first, or run already, be it that it can be taken over or not.
+fn beginnings(world: &World) -> Vec<World> {
+    let mut worlds = vec![world.clone()];
+    for at in 0..world.real.len() {
+        for input in [Input::Adopted(at), Input::NotAdopted(at)] {
+            let with_it = worlds.iter().filter(|world| world.core.state(at) == State::Down).cloned();
+            let with_it = with_it.map(|mut world| {
+                world.take(input);
+                world
+            });
+            worlds.extend(with_it.collect::<Vec<_>>());
+        }
+    }
+    worlds
+}
+
 /// Every order of all that can happen. How many states there are, and how many steps between them.
 fn search(world: &World) -> (usize, usize) {
-    let mut seen = HashSet::from([world.key()]);
-    let mut queue = VecDeque::from([world.clone()]);
+    let mut queue = VecDeque::from(beginnings(world));
+    assert_eq!(queue.len(), 3_usize.pow(world.real.len() as u32));
+    let mut seen: HashSet<_> = queue.iter().map(World::key).collect();
     let mut steps = 0;
     while let Some(world) = queue.pop_front() {
         world.check_future();

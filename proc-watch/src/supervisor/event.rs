@@ -29,6 +29,19 @@ pub enum ServiceEventKind {
     State(State),
     /// It runs as this process.
     Started(ProcId),
+    /// It ran already when this supervisor was started, and was taken over as this process.
+    Adopted(ProcId),
+    /// It runs already, and cannot be taken over, and why. It has failed: to start it would be to start it twice.
+    NotAdopted(String),
+    /// Processes of a service that there is no more were stopped.
+    Stray {
+        /// Its name.
+        name: Arc<str>,
+        /// What stopping them came to.
+        report: Arc<StopReport>,
+    },
+    /// What a later supervisor is to know cannot be written down.
+    StateLost(String),
     /// It could not be started.
     NotStarted(String),
     /// The process that it is of has ended.
@@ -76,6 +89,12 @@ impl fmt::Display for ServiceEvent {
         match &self.kind {
             ServiceEventKind::State(state) => write!(f, "{state}"),
             ServiceEventKind::Started(id) => write!(f, "runs as {id}"),
+            ServiceEventKind::Adopted(id) => write!(f, "runs already, as {id}"),
+            ServiceEventKind::NotAdopted(why) => write!(f, "runs already and cannot be taken over: {why}"),
+            ServiceEventKind::Stray { name, report } => {
+                write!(f, "{name:?}, which there is no more: {}", report.empty)
+            }
+            ServiceEventKind::StateLost(why) => write!(f, "the state is not written down: {why}"),
             ServiceEventKind::NotStarted(why) => f.write_str(why),
             ServiceEventKind::Ended(status) => write!(f, "{status}"),
             ServiceEventKind::Again(delay) => write!(f, "again in {delay:.1?}"),

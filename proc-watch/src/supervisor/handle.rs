@@ -1,15 +1,21 @@
 //! [`Supervisor`] and its [`ServiceHandle`]s: what people hold in their hands.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use crate::cgroup::CgroupError;
 use crate::supervisor::actor::{self, Actor, Command, Parts, ReloadError};
 use crate::supervisor::core::{Core, Rule, State, Verdict};
+use crate::supervisor::death::{Guard, OnDeath, Ward};
 use crate::supervisor::event::{ServiceEvent, ServiceEventKind, Snapshot, Status};
+use crate::supervisor::marker::Marker;
+use crate::supervisor::memory::Memory;
 use crate::supervisor::policy::{AutoShutdown, Intensity, Strategy};
+use crate::supervisor::record::StateError;
 use crate::supervisor::spec::{Ready, Service, SpecError, in_order};
 use crate::watcher::Watcher;
 
@@ -25,6 +31,8 @@ pub struct Builder {
     auto_shutdown: AutoShutdown,
     intensity: Option<Intensity>,
     starter: Option<actor::Starter>,
+    state_file: Option<PathBuf>,
+    on_death: OnDeath,
 }
 
 impl fmt::Debug for Builder {
@@ -43,6 +51,12 @@ pub enum StartError {
     /// The services make no sense.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// The file of its state cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Nothing can see to it that its services die with this program.
+    #[error("services cannot be made to die with this program: {0}")]
+    OnDeath(#[source] CgroupError),
     /// There is no tokio runtime here for it to run in.
     #[error("no tokio runtime here: call start from a task, or within Runtime::enter")]
     NoRuntime,
@@ -79,6 +93,27 @@ impl Builder {
         self
     }
 
+    /// Where it writes down which services run, so that a later supervisor with the same file takes them over instead of starting them
+    /// twice: if its program died by SIGKILL or a crash and the services were [left](OnDeath::Leave). Linux.
+    ///
+    /// Who runs is found by a variable that all processes of the services have in their environment, and by what the file says of those that
+    /// were started and named: by their [`PersistentId`](crate::PersistentId), so that nobody else who has the pid is taken for them. Whoever is left of a service
+    /// that there is no more is stopped by the default plan. What was stopped by hand stays so. The file is emptied when all are down, and of no use after a reboot; two
+    /// supervisors cannot have it at once.
+    ///
+    /// What passes through this program does not outlive it: give services that are to be taken over a file without limit or [`Output::Null`](crate::supervisor::Output). Their statuses are
+    /// known as far as the watcher's source tells those of processes that are not its children.
+    pub fn state_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.state_file = Some(path.into());
+        self
+    }
+
+    /// What becomes of its services when this program dies without a word: they are left by default.
+    pub fn on_death(mut self, on_death: OnDeath) -> Self {
+        self.on_death = on_death;
+        self
+    }
+
     /// Processes are those of a script: `start` is given the name of a service, has the script fork, and returns the child's pid.
     #[cfg(feature = "sim")]
     pub fn start_with(
@@ -92,10 +127,19 @@ impl Builder {
     /// Starts all that are to be started with it, each as soon as those that it needs are ready.
     ///
     /// # Errors
-    /// The services make no sense together, or there is no runtime here.
+    /// The services make no sense together, there is no runtime here, the file of its state is another's or cannot be used, or nothing can see
+    /// to it that they die with this program.
     pub fn start(self, watcher: &Watcher) -> Result<Supervisor, StartError> {
         let services = in_order(self.services)?;
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| StartError::NoRuntime)?;
+        let memory = self.state_file.as_deref().map(Memory::open).transpose()?;
+        let kept = memory.as_ref().map(Memory::marker);
+        let marker = kept.or_else(|| (self.on_death != OnDeath::Leave).then(Marker::fresh));
+        let ward = match marker {
+            Some(marker) => Ward::begin(self.on_death, marker).map_err(StartError::OnDeath)?,
+            None => None,
+        };
+        let guard = ward.as_ref().map(|ward| ward.guard);
         let rule = |(service, needs): &(Service, Vec<usize>)| Rule {
             restart: service.restart,
             backoff: service.backoff,
@@ -112,7 +156,7 @@ impl Builder {
             services.iter().map(|service| watch::channel(actor::first_status(service))).unzip();
         let ((to, commands), (events, _)) = (mpsc::unbounded_channel(), broadcast::channel(EVENTS));
         let (verdict, over) = watch::channel((None, false));
-        let shared = Shared { statuses: told, commands: to, events: events.clone(), over };
+        let shared = Shared { statuses: told, commands: to, events: events.clone(), over, guard };
         let parts = Parts {
             watcher: watcher.clone(),
             services,
@@ -122,6 +166,9 @@ impl Builder {
             verdict,
             events,
             starter: self.starter,
+            marker,
+            memory,
+            ward,
         };
         runtime.spawn(Actor::new(parts).run());
         Ok(Supervisor(Arc::new(shared)))
@@ -141,6 +188,7 @@ struct Shared {
     commands: mpsc::UnboundedSender<Command>,
     events: broadcast::Sender<ServiceEvent>,
     over: watch::Receiver<(Option<Verdict>, bool)>,
+    guard: Option<Guard>,
 }
 
 /// A service is not ready, and will not be by itself.
@@ -191,6 +239,11 @@ impl Supervisor {
     pub fn snapshot(&self) -> Snapshot {
         let services = self.0.statuses.iter().map(|status| status.borrow().clone()).collect();
         Snapshot { services, verdict: self.0.over.borrow().0 }
+    }
+
+    /// In which way its services die with this program; `None`: they do not.
+    pub fn guard(&self) -> Option<Guard> {
+        self.0.guard
     }
 
     /// Waits until each service that is to be up is ready, or has ended well for good.

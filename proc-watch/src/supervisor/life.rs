@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::command::Child;
 use crate::handle::TreeHandle;
-use crate::stop::{Progress, StopReport};
+use crate::stop::{Progress, StopPlan, StopReport};
 use crate::stream::Events;
 use crate::supervisor::notice::{Notice, Socket, Watchdog};
 use crate::supervisor::output::Heard;
@@ -37,6 +37,8 @@ pub(crate) enum News {
     Ready,
     Unhealthy(&'static str),
     Notice(Notice),
+    /// It has named this process as the one that it is of.
+    Main(ProcId),
     /// A message that is not believed, and why.
     Stranger {
         pid: u32,
@@ -67,8 +69,7 @@ impl Teller {
 /// What a life is followed by.
 #[derive(Debug)]
 pub(crate) struct Life {
-    /// With its tree, it is killed when it is dropped. A script has none.
-    pub(crate) child: Option<Child>,
+    pub(crate) origin: Origin,
     pub(crate) events: Events,
     pub(crate) handle: TreeHandle,
     pub(crate) main: Main,
@@ -77,9 +78,47 @@ pub(crate) struct Life {
     pub(crate) teller: Teller,
 }
 
+/// Where the first process of a life came from.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// It is a child of this program. With its tree, it is killed when it is dropped.
+    Child(Box<Child>),
+    /// A script's process.
+    Script,
+    /// It was there before this program, which has the leader, if it lives, and the one that had been named as its main process.
+    Adopted { leader: Option<ProcId>, main: Option<ProcId>, rest: Rest },
+}
+
+/// A tree that is no child's. It is killed when this is dropped, unless it is known to be gone.
+#[derive(Debug)]
+pub(crate) struct Rest(Option<TreeHandle>);
+
+impl Rest {
+    pub(crate) fn of(tree: TreeHandle) -> Self {
+        Self(Some(tree))
+    }
+
+    fn is_gone(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        if let Some(tree) = self.0.take() {
+            // It goes on without anybody who waits for it.
+            drop(tree.stop(StopPlan::kill()));
+        }
+    }
+}
+
 /// How far it has come.
 struct Course {
     tree: Tree,
+    /// The one that was started, if it is known.
+    first: Option<ProcId>,
+    /// Its end is told by its events alone.
+    is_foreign: bool,
     /// The one that was named as such.
     named: Option<ProcId>,
     /// How the one that was started ended.
@@ -94,10 +133,18 @@ struct Course {
 impl Life {
     /// Tells what happens until nobody is left and the child has been reaped.
     pub(crate) async fn follow(self) {
-        let Self { mut child, mut events, handle, main, socket, mut watchdog, teller } = self;
+        let Self { origin, mut events, handle, main, socket, mut watchdog, teller } = self;
+        let root = events.id();
+        let (mut child, first, named, mut rest) = match origin {
+            Origin::Child(child) => (Some(*child), Some(root), None, None),
+            Origin::Script => (None, Some(root), None, None),
+            Origin::Adopted { leader, main, rest } => (None, leader, main, Some(rest)),
+        };
         let mut course = Course {
-            tree: Tree::new(events.id()),
-            named: None,
+            tree: Tree::new(root),
+            first,
+            is_foreign: child.is_none(),
+            named,
             leader: None,
             last: ExitStatus::Unknown,
             ended: false,
@@ -109,11 +156,15 @@ impl Life {
         let mut bark = watchdog.map_or_else(far, |every| Instant::now() + every);
         // The child is kept when it has been reaped: dropped, it kills whoever lives, which is for when this task is.
         let mut is_reaped = child.is_none();
+        if course.first.is_none() && course.named.is_none() && main == Main::Child {
+            // It ended while nobody looked.
+            course.end(ExitStatus::Unknown);
+        }
         while !course.gone || !is_reaped {
             tokio::select! {
                 event = events.next(), if !course.gone => match event {
                     Some(event) => {
-                        if course.apply(&event, child.is_none()) {
+                        if course.apply(&event) {
                             // Nobody else can be told apart from who may have his pid.
                             child.iter_mut().for_each(|child| drop(child.start_kill()));
                         }
@@ -128,7 +179,7 @@ impl Life {
                     // All that was queued before it, so that its sender is known.
                     handle.living();
                     while let Some(event) = events.try_next() {
-                        course.apply(&event, child.is_none());
+                        course.apply(&event);
                     }
                     if let Some(every) = course.heard(heard, &mut watchdog) {
                         bark = Instant::now() + every;
@@ -140,7 +191,12 @@ impl Life {
                 }
             }
         }
+        if let Some(rest) = &mut rest {
+            rest.is_gone();
+        }
         course.end(course.leader.unwrap_or(course.last));
+        // The next life's may have the same place.
+        drop(socket);
         course.teller.tell(News::Gone);
     }
 }
@@ -188,7 +244,7 @@ fn status_of(status: Reaped) -> ExitStatus {
 
 impl Course {
     /// True if the source has failed.
-    fn apply(&mut self, event: &Event, is_scripted: bool) -> bool {
+    fn apply(&mut self, event: &Event) -> bool {
         self.tree.apply(event);
         if self.tree.processes().count() > self.tree.len_living() + REMEMBERED {
             self.tree.forget_ended();
@@ -198,7 +254,7 @@ impl Course {
                 self.last = *status;
                 if Some(event.id) == self.named {
                     self.end(*status);
-                } else if is_scripted && event.id == self.tree.root() {
+                } else if self.is_foreign && Some(event.id) == self.first {
                     self.reaped(*status);
                 }
             }
@@ -215,7 +271,7 @@ impl Course {
     fn reaped(&mut self, status: ExitStatus) {
         self.leader = Some(status);
         let is_daemon = self.main == Main::Tree && status.success() == Some(true);
-        if self.named.is_none_or(|named| named == self.tree.root()) && !is_daemon {
+        if (self.named.is_none() || self.named == self.first) && !is_daemon {
             self.end(status);
         }
         if is_daemon {
@@ -250,7 +306,10 @@ impl Course {
         };
         if let Some(main) = notice.main {
             match member(main).filter(|process| process.is_alive()) {
-                Some(process) => self.named = Some(process.id),
+                Some(process) => {
+                    self.named = Some(process.id);
+                    self.teller.tell(News::Main(process.id));
+                }
                 None => return stranger("the main process that it names is none of the service's"),
             }
         }

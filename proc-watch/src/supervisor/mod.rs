@@ -35,18 +35,24 @@ mod check;
 mod core;
 #[cfg(test)]
 mod core_tests;
+mod death;
 mod event;
 mod handle;
 mod life;
+mod marker;
+mod memory;
 #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "nobody can be heard there"))]
 mod notice;
 mod output;
 mod policy;
+mod record;
 mod spec;
 
 pub use self::core::{State, Verdict};
 pub use actor::ReloadError;
+pub use death::{Guard, OnDeath};
 pub use event::{ServiceEvent, ServiceEventKind, Snapshot, Status};
 pub use handle::{Builder, NotReady, ServiceEvents, ServiceHandle, StartError, Supervisor};
 pub use policy::{AutoShutdown, Backoff, Intensity, Restart, Strategy};
+pub use record::StateError;
 pub use spec::{Health, Line, Main, Output, Ready, Service, SpecError};

@@ -67,6 +67,10 @@ impl Socket {
         Err(std::io::ErrorKind::Unsupported.into())
     }
 
+    pub(crate) fn bind_at(_place: (std::path::PathBuf, String)) -> std::io::Result<Self> {
+        Self::bind()
+    }
+
     pub(crate) fn path(&self) -> &std::path::Path {
         match *self {}
     }
@@ -92,6 +96,8 @@ mod socket {
         socket: UnixDatagram,
         dir: PathBuf,
         path: PathBuf,
+        /// Nobody else has anything in the directory.
+        is_alone: bool,
     }
 
     /// What came, and from whom.
@@ -120,18 +126,30 @@ mod socket {
                 builder.create(&dir)?;
             }
             let path = dir.join("notify");
-            let made = UnixDatagram::bind(&path).and_then(|socket| {
-                rustix::net::sockopt::set_socket_passcred(&socket, true)?;
-                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))?;
-                Ok(socket)
-            });
-            match made {
-                Ok(socket) => Ok(Self { socket, dir, path }),
-                Err(error) => {
+            Self::made(&path)
+                .map(|socket| Self { socket, dir: dir.clone(), path, is_alone: true })
+                .inspect_err(|_| {
                     let _ = std::fs::remove_dir_all(&dir);
-                    Err(error)
-                }
+                })
+        }
+
+        /// One in a place that a later program knows too. Whoever was there before is gone.
+        pub(crate) fn bind_at((dir, name): (PathBuf, String)) -> io::Result<Self> {
+            let mut builder = std::fs::DirBuilder::new();
+            builder.recursive(true).mode(0o711).create(&dir)?;
+            let path = dir.join(name);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
             }
+            Ok(Self { socket: Self::made(&path)?, dir, path, is_alone: false })
+        }
+
+        fn made(path: &Path) -> io::Result<UnixDatagram> {
+            let socket = UnixDatagram::bind(path)?;
+            rustix::net::sockopt::set_socket_passcred(&socket, true)?;
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+            Ok(socket)
         }
 
         /// What `NOTIFY_SOCKET` is to be.
@@ -174,7 +192,9 @@ mod socket {
     impl Drop for Socket {
         fn drop(&mut self) {
             let _ = std::fs::remove_file(&self.path);
-            let _ = std::fs::remove_dir(&self.dir);
+            if self.is_alone {
+                let _ = std::fs::remove_dir(&self.dir);
+            }
         }
     }
 
