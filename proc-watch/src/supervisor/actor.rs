@@ -196,7 +196,7 @@ impl Actor {
 
     /// Takes over who runs already, and has the others started that are to be.
     fn begin(&mut self) {
-        let mut starts = Vec::new();
+        let (mut starts, mut stops) = (Vec::new(), Vec::new());
         for at in 0..self.services.len() {
             let name = Arc::clone(&self.services[at].name);
             let found = self.memory.as_mut().map(|memory| memory.take(&name)).unwrap_or_default();
@@ -212,7 +212,7 @@ impl Actor {
                             self.queue.push_back(Input::IsReady(at));
                         }
                         if is_stopped {
-                            self.queue.push_back(Input::Stop(at));
+                            stops.push(Input::Stop(at));
                         }
                         continue;
                     }
@@ -225,11 +225,15 @@ impl Actor {
                     }
                 }
             }
-            if self.services[at].autostart && !is_stopped {
+            if is_stopped {
+                // As it was left, and as a later one is to find it.
+                self.statuses[at].send_modify(|status| status.wanted = false);
+                stops.push(Input::Stop(at));
+            } else if self.services[at].autostart {
                 starts.push(Input::Start(at));
             }
         }
-        self.queue.extend(starts);
+        self.queue.extend(stops.into_iter().chain(starts));
         let strays = self.memory.as_mut().map(Memory::strays).unwrap_or_default();
         strays.into_iter().for_each(|(name, living)| self.stop_strays(name, living));
     }
