@@ -1,7 +1,6 @@
 //! [`TreeHandle`]: a tree, for those who want to do something about it and not to read what it does.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use proc_reactor::{Member, ProcFd, ProcId, SignalError, SourceError};
@@ -9,7 +8,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::reaper::Job;
 use crate::stop::engine::Stopping;
-use crate::stop::{Emptiness, Progress, Stop, StopPlan};
+use crate::stop::{Emptiness, Progress, Stop, StopPlan, Wishes};
 use crate::stream::Events;
 use crate::watcher::Inner;
 
@@ -71,10 +70,10 @@ impl TreeHandle {
         let (tell, report) = oneshot::channel();
         let nothing = Progress::default();
         let (news, progress) = watch::channel(nothing);
-        let listened = Arc::<AtomicBool>::default();
-        stopping.report_to(news, Arc::clone(&listened), tell);
+        let wishes = Arc::<Wishes>::default();
+        stopping.report_to(news, Arc::clone(&wishes), tell);
         reaper.take(Job::Stop(Box::new(stopping)));
-        Stop::new(report, progress, listened)
+        Stop::new(report, progress, wishes)
     }
 
     /// Sends a signal to everybody who lives in it now, and to nobody else. Who was not signalled, and why.

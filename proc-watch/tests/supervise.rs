@@ -340,6 +340,32 @@ async fn it_says_that_it_is_ready_and_how_it_is() {
     }
 }
 
+/// Who says that he needs longer to end well has it, up to the time for all.
+#[tokio::test]
+async fn one_that_needs_longer_to_stop() {
+    if !python() {
+        return;
+    }
+    let rest = "def end(*_):\n    for _ in range(8):\n        say('EXTEND_TIMEOUT_USEC=400000')\n        time.sleep(0.1)\n    \
+                sys.exit(int(sys.argv[1]))\nsignal.signal(signal.SIGTERM, end)\nsay('READY=1')\nwhile True: signal.pause()";
+    let plan = StopPlan::empty().tree(15, Duration::from_millis(200)).tree(9, PATIENCE);
+    for watcher in watchers() {
+        let supervisor = start(&watcher, [speaker("slow", rest).arg("7").stop(plan.clone())]);
+        let service = supervisor.service("slow").unwrap();
+        in_time(service.wait_ready()).await.unwrap();
+        let status = in_time(service.stop()).await;
+        assert_eq!(status.last_end, Some(proc_watch::ExitStatus::Code(7)), "it was not killed");
+        service.start();
+        in_time(service.wait_ready()).await.unwrap();
+        // The deadline for all is no service's to extend.
+        in_time(supervisor.shutdown(Duration::from_millis(300))).await;
+        assert_eq!(
+            service.status().last_end.unwrap().to_string(),
+            proc_watch::ExitStatus::Signal { signal: 9, core: false }.to_string()
+        );
+    }
+}
+
 /// Anybody can send to the socket. Nobody is believed who is none of the service's processes, and nothing that is no message.
 #[tokio::test]
 async fn strangers_and_nonsense_are_not_believed() {

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use proc_reactor::{
@@ -15,6 +15,7 @@ use proc_reactor::{
 use tokio::sync::{oneshot, watch};
 
 use crate::reserve::Reserve;
+use crate::stop::Wishes;
 use crate::stop::plan::{Rung, StopPlan, Whom};
 use crate::stop::progress::Progress;
 use crate::stop::report::{Emptiness, Refused, StopReport, Stopped};
@@ -62,7 +63,7 @@ pub(crate) struct Stopping {
     reported: Option<Instant>,
     progress: Option<watch::Sender<Progress>>,
     /// Whether somebody wants to know who is left.
-    listened: Arc<AtomicBool>,
+    wishes: Arc<Wishes>,
     done: Option<oneshot::Sender<StopReport>>,
 }
 
@@ -111,7 +112,7 @@ impl Stopping {
             all_in_cgroup: false,
             reported: None,
             progress: None,
-            listened: Arc::default(),
+            wishes: Arc::default(),
             done: None,
         };
         if let Some(cgroup) = &stopping.plan.cgroup {
@@ -130,10 +131,10 @@ impl Stopping {
     pub(crate) fn report_to(
         &mut self,
         progress: watch::Sender<Progress>,
-        listened: Arc<AtomicBool>,
+        wishes: Arc<Wishes>,
         done: oneshot::Sender<StopReport>,
     ) {
-        (self.progress, self.listened, self.done) = (Some(progress), listened, Some(done));
+        (self.progress, self.wishes, self.done) = (Some(progress), wishes, Some(done));
     }
 
     pub(crate) fn reader(&self) -> &Reader {
@@ -203,7 +204,8 @@ impl Stopping {
     /// When the next rung is to be climbed.
     fn rung_ends(&self) -> Instant {
         let Some(rung) = self.rung() else { return self.begun };
-        let end = after(self.since, rung.grace);
+        let wished = self.wishes.patient_until().filter(|_| rung.signal != SIGKILL);
+        let end = after(self.since, rung.grace).max(wished.unwrap_or(self.since));
         match self.leader_ended {
             Some(ended) if rung.whom == Whom::Leader => end.min(after(ended, self.plan.follow)),
             _ => end,
@@ -422,7 +424,7 @@ impl Stopping {
             return due;
         }
         let (rung, living) = (self.rung(), self.living);
-        let listened = self.listened.load(Ordering::Relaxed);
+        let listened = self.wishes.listened.load(Ordering::Relaxed);
         let survivors = if listened { self.survivors(NAMED) } else { Vec::new() };
         let elapsed = now - self.begun;
         progress.send_replace(Progress { rungs: self.climbed, rung, elapsed, living, survivors });

@@ -19,9 +19,10 @@ pub(crate) mod survivor;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
@@ -43,7 +44,27 @@ pub use survivor::{Signals, State, Survivor};
 pub struct Stop {
     report: Result<oneshot::Receiver<StopReport>, Option<StopError>>,
     progress: Option<watch::Receiver<Progress>>,
-    listened: Arc<AtomicBool>,
+    wishes: Arc<Wishes>,
+}
+
+/// What whoever holds a [`Stop`] wants of the stopping.
+#[derive(Debug, Default)]
+pub(crate) struct Wishes {
+    /// To be told how far it has come.
+    pub(crate) listened: AtomicBool,
+    /// Not before this is anybody killed.
+    patient_until: Mutex<Option<Instant>>,
+}
+
+impl Wishes {
+    pub(crate) fn patient_until(&self) -> Option<Instant> {
+        *self.patient_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn extend(&self, until: Instant) {
+        let mut patient_until = self.patient_until.lock().unwrap_or_else(PoisonError::into_inner);
+        *patient_until = Some(patient_until.map_or(until, |before| before.max(until)));
+    }
 }
 
 /// Why a tree could not be stopped.
@@ -64,13 +85,23 @@ impl Stop {
     pub(crate) fn new(
         report: oneshot::Receiver<StopReport>,
         progress: watch::Receiver<Progress>,
-        listened: Arc<AtomicBool>,
+        wishes: Arc<Wishes>,
     ) -> Self {
-        Self { report: Ok(report), progress: Some(progress), listened }
+        Self { report: Ok(report), progress: Some(progress), wishes }
     }
 
     pub(crate) fn failed(error: io::Error) -> Self {
-        Self { report: Err(Some(StopError::Thread(error))), progress: None, listened: Arc::default() }
+        Self { report: Err(Some(StopError::Thread(error))), progress: None, wishes: Arc::default() }
+    }
+
+    /// The rung that it is at lasts for at least this time from now, unless it is one of SIGKILL: for who says that he needs longer to end
+    /// well.
+    pub fn extend(&self, time: Duration) {
+        self.wishes.extend(engine::after(Instant::now(), time));
+    }
+
+    pub(crate) fn wishes(&self) -> Arc<Wishes> {
+        Arc::clone(&self.wishes)
     }
 
     /// How far it has come, whenever a rung is climbed, and [now and then](StopPlan::progress_every) in between, with who is still there and
@@ -81,7 +112,7 @@ impl Stop {
     ///
     /// Cancel-safe: a progress is told by a call that returns it.
     pub async fn progress(&mut self) -> Option<Progress> {
-        self.listened.store(true, Ordering::Relaxed);
+        self.wishes.listened.store(true, Ordering::Relaxed);
         let progress = self.progress.as_mut()?;
         match progress.changed().await {
             Ok(()) => Some(progress.borrow_and_update().clone()),

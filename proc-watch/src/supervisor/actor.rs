@@ -14,7 +14,7 @@ use tracing::Instrument;
 use crate::cgroup::Cgroup;
 use crate::error::SpawnError;
 use crate::handle::TreeHandle;
-use crate::stop::{Emptiness, StopPlan};
+use crate::stop::{Emptiness, StopPlan, Wishes};
 use crate::stream::Events;
 use crate::supervisor::check;
 use crate::supervisor::core::{Core, Effect, Input, State, Timer, Verdict};
@@ -75,6 +75,8 @@ struct Running {
     group: Option<Cgroup>,
     /// What asks whether it is ready or well, while it is.
     asking: Option<AbortHandle>,
+    /// What is wanted of its stopping, while it is being stopped.
+    stopping: Option<Arc<Wishes>>,
 }
 
 pub(crate) struct Actor {
@@ -276,6 +278,7 @@ impl Actor {
             main: found.record.main.filter(|_| main.is_some()),
             group: None,
             asking: None,
+            stopping: None,
         });
         Ok(Some(id))
     }
@@ -395,6 +398,10 @@ impl Actor {
                 }
                 if notice.stopping {
                     self.tell(at, ServiceEventKind::Ending);
+                }
+                let stopping = self.running[at].as_ref().and_then(|running| running.stopping.as_ref());
+                if let Some((more, stopping)) = notice.extend.zip(stopping) {
+                    stopping.extend(std::time::Instant::now() + more.min(MORE_AT_MOST));
                 }
                 if let Some(more) = notice.extend.filter(|_| self.due.contains_key(&(at, Timer::Ready))) {
                     let by = self.due[&(at, Timer::Ready)].max(after(more));
@@ -540,7 +547,8 @@ impl Actor {
         let life = Life { origin, events, handle: handle.clone(), main, socket, watchdog, teller };
         self.tasks.spawn(life.follow().instrument(self.spans[at].clone()));
         let life = self.lives;
-        self.running[at] = Some(Running { handle, life, leader, main: None, group, asking: None });
+        self.running[at] =
+            Some(Running { handle, life, leader, main: None, group, asking: None, stopping: None });
         Ok(id)
     }
 
@@ -570,13 +578,14 @@ impl Actor {
 
     /// Begins to stop whoever lives. That nobody does is told by whoever follows it.
     fn stop(&mut self, at: usize, plan: StopPlan) {
-        let Some(running) = &self.running[at] else { return };
+        let Some(running) = &mut self.running[at] else { return };
         let teller = Teller { at, life: running.life, to: self.news.0.clone() };
         let plan = match &running.group {
             Some(group) => plan.cgroup(group),
             None => plan,
         };
         let mut stop = running.handle.stop(plan);
+        running.stopping = Some(stop.wishes());
         self.tasks.spawn(async move {
             while let Some(progress) = stop.progress().await {
                 teller.tell(News::Stopping(progress));
@@ -641,10 +650,15 @@ impl Actor {
 
 /// Whoever listens is told.
 fn announce(events: &broadcast::Sender<ServiceEvent>, service: Option<Arc<str>>, kind: ServiceEventKind) {
+    #[cfg(feature = "metrics")]
+    crate::supervisor::meter::note(service.as_deref(), &kind);
     let event = ServiceEvent { time: SystemTime::now(), service, kind };
     tracing::info!(target: "proc_watch::supervisor", "{event}");
     let _ = events.send(event);
 }
+
+/// What a service may ask for at once. It may ask again.
+const MORE_AT_MOST: Duration = Duration::from_secs(24 * 3600);
 
 /// A time that may be so long that no clock reaches it.
 fn after(time: Duration) -> Instant {

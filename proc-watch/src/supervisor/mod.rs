@@ -41,6 +41,8 @@ mod handle;
 mod life;
 mod marker;
 mod memory;
+#[cfg(feature = "metrics")]
+mod meter;
 #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "nobody can be heard there"))]
 mod notice;
 mod output;
@@ -53,6 +55,8 @@ pub use actor::ReloadError;
 pub use death::{Guard, OnDeath};
 pub use event::{ServiceEvent, ServiceEventKind, Snapshot, Status};
 pub use handle::{Builder, NotReady, ServiceEvents, ServiceHandle, StartError, Supervisor};
+#[cfg(feature = "metrics")]
+pub use meter::describe_metrics;
 pub use policy::{AutoShutdown, Backoff, Intensity, Restart, Strategy};
 pub use record::StateError;
 pub use spec::{Health, Line, Main, Output, Ready, Service, SpecError};
