@@ -32,6 +32,8 @@
 
 mod actor;
 mod check;
+#[cfg(feature = "toml")]
+mod config;
 mod core;
 #[cfg(test)]
 mod core_tests;
@@ -46,6 +48,8 @@ mod spec;
 
 pub use self::core::{State, Verdict};
 pub use actor::ReloadError;
+#[cfg(feature = "toml")]
+pub use config::{ConfigError, Fault, FaultKind};
 pub use event::{ServiceEvent, ServiceEventKind, Snapshot, Status};
 pub use handle::{Builder, NotReady, ServiceEvents, ServiceHandle, StartError, Supervisor};
 pub use policy::{AutoShutdown, Backoff, Intensity, Restart, Strategy};
