@@ -29,6 +29,8 @@
 //!                             ▼
 //!                    states, events
 //! ```
+//!
+//! With the feature `toml`, services come from a file: `Builder::from_toml`. With `serde`, what is told of them is `Serialize`, in the form of `docs/json.md`.
 
 mod actor;
 mod check;
