@@ -45,6 +45,8 @@ mod leak;
 mod pipe;
 mod reaper;
 mod reserve;
+#[cfg(feature = "serde")]
+mod serial;
 mod stop;
 mod stream;
 pub mod supervisor;

@@ -77,6 +77,10 @@ struct Running {
     asking: Option<AbortHandle>,
     /// What is wanted of its stopping, while it is being stopped.
     stopping: Option<Arc<Wishes>>,
+    /// Reports of stoppings that are to come. Each does, soon after nobody is left.
+    reports: u32,
+    /// Nobody of it is left.
+    is_gone: bool,
 }
 
 pub(crate) struct Actor {
@@ -279,6 +283,8 @@ impl Actor {
             group: None,
             asking: None,
             stopping: None,
+            reports: 0,
+            is_gone: false,
         });
         Ok(Some(id))
     }
@@ -379,9 +385,8 @@ impl Actor {
                 self.queue.push_back(Input::Ended(at, status.success() == Some(true)));
             }
             News::Gone => {
-                self.running[at] = None;
-                self.statuses[at].send_modify(|status| (status.id, status.text) = (None, None));
-                self.queue.push_back(Input::Gone(at));
+                self.running[at].iter_mut().for_each(|running| running.is_gone = true);
+                self.settle(at);
             }
             News::Ready | News::Output(Heard::Line) => self.queue.push_back(Input::IsReady(at)),
             News::Unhealthy(why) => {
@@ -420,17 +425,29 @@ impl Actor {
             News::Stranger { pid, why } => self.tell(at, ServiceEventKind::Stranger { pid, why }),
             News::Stopping(progress) => tracing::debug!(service = %self.services[at].name, "{progress}"),
             News::Stopped(report) => {
-                let report = Arc::new(*report);
-                let kind = match report.empty {
-                    Emptiness::No { .. } => ServiceEventKind::StillThere(report),
-                    _ => ServiceEventKind::Stopped(report),
-                };
-                self.tell(at, kind);
+                match report.map(Arc::new) {
+                    Ok(report) if matches!(report.empty, Emptiness::No { .. }) => {
+                        self.tell(at, ServiceEventKind::StillThere(report));
+                    }
+                    Ok(report) => self.tell(at, ServiceEventKind::Stopped(report)),
+                    Err(error) => tracing::error!(%error, "a service could not be stopped"),
+                }
+                self.running[at].iter_mut().for_each(|running| running.reports -= 1);
+                self.settle(at);
             }
             News::Blind(error) => {
                 self.tell(at, ServiceEventKind::SourceFailed(error));
                 self.queue.push_back(Input::Close(Verdict::SourceFailed));
             }
+        }
+    }
+
+    /// It is down when nobody of it is left, and all is told of how that came.
+    fn settle(&mut self, at: usize) {
+        if self.running[at].as_ref().is_some_and(|running| running.is_gone && running.reports == 0) {
+            self.running[at] = None;
+            self.statuses[at].send_modify(|status| (status.id, status.text) = (None, None));
+            self.queue.push_back(Input::Gone(at));
         }
     }
 
@@ -547,8 +564,17 @@ impl Actor {
         let life = Life { origin, events, handle: handle.clone(), main, socket, watchdog, teller };
         self.tasks.spawn(life.follow().instrument(self.spans[at].clone()));
         let life = self.lives;
-        self.running[at] =
-            Some(Running { handle, life, leader, main: None, group, asking: None, stopping: None });
+        self.running[at] = Some(Running {
+            handle,
+            life,
+            leader,
+            main: None,
+            group,
+            asking: None,
+            stopping: None,
+            reports: 0,
+            is_gone: false,
+        });
         Ok(id)
     }
 
@@ -586,14 +612,12 @@ impl Actor {
         };
         let mut stop = running.handle.stop(plan);
         running.stopping = Some(stop.wishes());
+        running.reports += 1;
         self.tasks.spawn(async move {
             while let Some(progress) = stop.progress().await {
                 teller.tell(News::Stopping(progress));
             }
-            match stop.await {
-                Ok(report) => teller.tell(News::Stopped(Box::new(report))),
-                Err(error) => tracing::error!(%error, "a service could not be stopped"),
-            }
+            teller.tell(News::Stopped(stop.await));
         });
     }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::command::Child;
 use crate::handle::TreeHandle;
-use crate::stop::{Progress, StopPlan, StopReport};
+use crate::stop::{Progress, StopError, StopPlan, StopReport};
 use crate::stream::Events;
 use crate::supervisor::notice::{Notice, Socket, Watchdog};
 use crate::supervisor::output::Heard;
@@ -46,7 +46,7 @@ pub(crate) enum News {
     },
     Output(Heard),
     Stopping(Progress),
-    Stopped(Box<StopReport>),
+    Stopped(Result<StopReport, StopError>),
     /// The source has failed.
     Blind(Arc<SourceError>),
 }

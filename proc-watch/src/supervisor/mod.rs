@@ -29,9 +29,13 @@
 //!                             ▼
 //!                    states, events
 //! ```
+//!
+//! With the feature `toml`, services come from a file: `Builder::from_toml`. With `serde`, what is told of them is `Serialize`, in the form of `docs/json.md`.
 
 mod actor;
 mod check;
+#[cfg(feature = "toml")]
+mod config;
 mod core;
 #[cfg(test)]
 mod core_tests;
@@ -52,6 +56,8 @@ mod spec;
 
 pub use self::core::{State, Verdict};
 pub use actor::ReloadError;
+#[cfg(feature = "toml")]
+pub use config::{ConfigError, Fault, FaultKind};
 pub use death::{Guard, OnDeath};
 pub use event::{ServiceEvent, ServiceEventKind, Snapshot, Status};
 pub use handle::{Builder, NotReady, ServiceEvents, ServiceHandle, StartError, Supervisor};
