@@ -143,3 +143,93 @@ fn cgroup() {
     let (_, text) = run(env!("CARGO_BIN_EXE_guide-cgroup"), &["sh", "-c", script]);
     assert!(text.contains("exit status: 4; 2 are left\nnobody is left\n"), "{text}");
 }
+
+/// The example's services, with a port that nobody has.
+fn services(dir: &std::path::Path) -> std::path::PathBuf {
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/supervise/services.toml"));
+    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let file = dir.join("services.toml");
+    std::fs::write(&file, text.unwrap().replace("18080", &free.to_string())).unwrap();
+    file
+}
+
+#[test]
+fn supervise() {
+    if !works() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = services(dir.path());
+    let args = [file.to_str().unwrap(), "--stop-after", "2.5", "--within", "30"];
+    let (output, text) = run(env!("CARGO_BIN_EXE_guide-supervise"), &args);
+    assert!(output.status.success());
+    assert!(text.contains("web: ready") && text.contains("daemon: ready"), "{text}");
+    for (service, at_least) in [("web", 1), ("worker", 1), ("daemon", 1), ("deaf", 1), ("leaky", 1)] {
+        let told = text.matches(&format!("{service}: nobody is left")).count();
+        assert!(told >= at_least, "{service}: {told}: {text}");
+    }
+    assert!(text.matches("worker: runs as").count() >= 2, "it came again: {text}");
+    assert!(text.contains("deaf: killed by SIGKILL") && text.contains("all are down"), "{text}");
+
+    let (output, _) = run(env!("CARGO_BIN_EXE_guide-supervise"), &["/nonexistent/services.toml"]);
+    assert_eq!(output.status.code(), Some(1));
+    std::fs::write(&file, "[service.web]\ncomand = \"x\"\n").unwrap();
+    let (output, _) = run(env!("CARGO_BIN_EXE_guide-supervise"), &[file.to_str().unwrap()]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("services.toml:2:1: service.web.comand"), "{error}");
+}
+
+/// As process 1 of a pid namespace: signals are passed on, and whoever loses his parent is reaped.
+#[test]
+#[cfg(target_os = "linux")]
+fn supervise_as_process_1() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+    // A user namespace is for those who may not make the other alone.
+    let mut within = vec!["--pid", "--fork", "--kill-child", "--mount-proc"];
+    if !rustix::process::geteuid().is_root() {
+        within.extend(["--user", "--map-root-user"]);
+    }
+    let may = Command::new("unshare").args(&within).arg("true").status();
+    if !may.as_ref().is_ok_and(|status| status.success()) {
+        println!("SKIPPED: no pid namespace may be made here: {may:?}");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut unshare = Command::new("unshare")
+        .args(&within)
+        .arg(env!("CARGO_BIN_EXE_guide-supervise"))
+        .arg("--init")
+        .arg(services(dir.path()))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(unshare.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let mut text = String::new();
+    let mut until = |text: &mut String, wanted: &str| {
+        for line in lines.by_ref() {
+            println!("{line}");
+            text.push_str(&line);
+            text.push('\n');
+            if line.contains(wanted) {
+                return true;
+            }
+        }
+        false
+    };
+    if !until(&mut text, "leaky: again") {
+        // Another test has the reasons why there may be no source in a namespace.
+        assert!(!unshare.wait().unwrap().success());
+        return println!("SKIPPED: no source in a pid namespace here");
+    }
+    let children = format!("/proc/{0}/task/{0}/children", unshare.id());
+    let init = std::fs::read_to_string(children).unwrap().trim().parse().unwrap();
+    let term = rustix::process::Signal::TERM;
+    rustix::process::kill_process(rustix::process::Pid::from_raw(init).unwrap(), term).unwrap();
+    assert!(until(&mut text, "orphans were reaped"), "{text}");
+    assert!(text.contains("all are down: somebody asked for it"), "{text}");
+    let orphans = text.lines().last().unwrap().split_whitespace().nth(1).unwrap().parse::<u32>().unwrap();
+    assert!(orphans >= 3, "the daemon and the two of leaky: {text}");
+    assert!(unshare.wait().unwrap().success());
+}
