@@ -16,6 +16,8 @@ const SOURCE: Token = Token(0);
 const BELL: Token = Token(1);
 /// How often children are looked at that are to be reaped: they can be as soon as their ends have been told, or a moment later.
 const REAP_AGAIN: Duration = Duration::from_millis(5);
+/// Who does not end is looked at less and less often, and so often at least.
+const REAP_AT_LEAST: Duration = Duration::from_secs(1);
 /// How long whoever drops the last handle waits for trees to be gone that were to be killed by dropping.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -76,6 +78,7 @@ impl Reaper {
             closed: false,
             stopping: Vec::new(),
             children: Vec::new(),
+            reap_again: REAP_AGAIN,
             killing: Arc::clone(&killing),
             _alive: alive,
         };
@@ -130,6 +133,8 @@ struct Worker {
     /// With whether somebody dropped the tree.
     stopping: Vec<(Box<Stopping>, bool)>,
     children: Vec<tokio::process::Child>,
+    /// How long until they are looked at again.
+    reap_again: Duration,
     killing: Arc<AtomicUsize>,
     _alive: mpsc::Sender<()>,
 }
@@ -159,9 +164,9 @@ impl Worker {
                 Ok(Job::Stop(stopping)) => self.stopping.push((stopping, false)),
                 Ok(Job::Kill(stopping, child)) => {
                     self.stopping.push((stopping, true));
-                    self.children.extend(child);
+                    self.take(child);
                 }
-                Ok(Job::Reap(child)) => self.children.push(child),
+                Ok(Job::Reap(child)) => self.take(Some(child)),
                 Err(mpsc::TryRecvError::Empty) => return,
                 Err(mpsc::TryRecvError::Disconnected) => {
                     self.closed = true;
@@ -194,12 +199,21 @@ impl Worker {
                 }
             });
         }
+        let before = self.children.len();
         self.children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
         if !self.children.is_empty() {
-            let again = Instant::now() + REAP_AGAIN;
+            let some_have_ended = self.children.len() < before || !self.stopping.is_empty();
+            self.reap_again =
+                if some_have_ended { REAP_AGAIN } else { (2 * self.reap_again).min(REAP_AT_LEAST) };
+            let again = Instant::now() + self.reap_again;
             until = Some(until.map_or(again, |until| until.min(again)));
         }
         until
+    }
+
+    fn take(&mut self, child: Option<tokio::process::Child>) {
+        self.children.extend(child);
+        self.reap_again = REAP_AGAIN;
     }
 
     /// Only while there is something to stop is this woken by what happens.
