@@ -91,6 +91,8 @@ pub(crate) struct Actor {
     lives: u64,
     running: Vec<Option<Running>>,
     queue: VecDeque<Input>,
+    /// What was decided and is yet to be done, before anything else is taken in.
+    effects: VecDeque<Effect>,
     timers: BTreeSet<(Instant, usize, Timer)>,
     due: HashMap<(usize, Timer), Instant>,
     deadline: Option<Instant>,
@@ -109,6 +111,17 @@ pub(crate) struct Actor {
     /// Since it was last written down.
     has_changed: bool,
     ward: Option<Ward>,
+}
+
+/// How far it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Worked {
+    /// Nothing is left to do now.
+    All,
+    /// There may be more.
+    More,
+    /// All is over.
+    Over,
 }
 
 /// What an actor is made of, and where it tells.
@@ -143,6 +156,7 @@ impl Actor {
             lives: 0,
             running,
             queue: VecDeque::new(),
+            effects: VecDeque::new(),
             timers: BTreeSet::new(),
             due: HashMap::new(),
             deadline: None,
@@ -173,7 +187,11 @@ impl Actor {
             });
         }
         self.begin();
-        while !self.work() {
+        loop {
+            let more = match self.work() {
+                Worked::Over => break,
+                worked => worked == Worked::More,
+            };
             let next = self.timers.first().map(|(time, ..)| *time).into_iter().chain(self.deadline).min();
             tokio::select! {
                 biased;
@@ -188,6 +206,8 @@ impl Actor {
                 told = self.news.1.recv() => self.told(told.expect("one sender is here")),
                 () = sleep_until(next) => self.ring(),
                 Some(_) = self.tasks.join_next() => {}
+                // A thousand services that are started at once hold up neither others nor what is to be heard.
+                () = tokio::task::yield_now(), if more => {}
             }
         }
         if let Some(memory) = self.memory.take() {
@@ -451,24 +471,31 @@ impl Actor {
         }
     }
 
-    /// Decides and does until there is nothing more to do now. True when all is over.
-    fn work(&mut self) -> bool {
-        let mut over = false;
+    /// Decides and does, until there is nothing more to do now or a process has been started, which takes its time.
+    fn work(&mut self) -> Worked {
         let mut effects = Vec::new();
-        while let Some(input) = self.queue.pop_front() {
-            self.core.take(self.begun.elapsed(), input, &mut effects);
-            for effect in effects.drain(..) {
-                over |= self.perform(effect);
+        loop {
+            while let Some(effect) = self.effects.pop_front() {
+                let is_slow = matches!(effect, Effect::Spawn(_));
+                if self.perform(effect) {
+                    return Worked::Over;
+                }
+                if is_slow {
+                    return Worked::More;
+                }
             }
+            let Some(input) = self.queue.pop_front() else { break };
+            self.core.take(self.begun.elapsed(), input, &mut effects);
+            self.effects.extend(effects.drain(..));
         }
-        if std::mem::take(&mut self.has_changed) && !over {
+        if std::mem::take(&mut self.has_changed) {
             self.remember();
         }
         for answer in self.syncs.drain(..) {
             // Who has given up waiting needs no answer.
             let _ = answer.send(());
         }
-        over
+        Worked::All
     }
 
     fn perform(&mut self, effect: Effect) -> bool {

@@ -2,6 +2,7 @@
 
 use proc_watch::{Builder, SourceName, Watcher};
 
+#[allow(dead_code, reason = "some of those who have this module want others")]
 pub(crate) fn watchers() -> Vec<Watcher> {
     watchers_with(|builder| builder)
 }
