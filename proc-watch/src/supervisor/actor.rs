@@ -97,6 +97,8 @@ pub(crate) struct Actor {
     due: HashMap<(usize, Timer), Instant>,
     deadline: Option<Instant>,
     syncs: Vec<oneshot::Sender<()>>,
+    /// Events since others last had the thread.
+    told: usize,
     commands: mpsc::UnboundedReceiver<Command>,
     news: (mpsc::UnboundedSender<Told>, mpsc::UnboundedReceiver<Told>),
     tasks: JoinSet<()>,
@@ -161,6 +163,7 @@ impl Actor {
             due: HashMap::new(),
             deadline: None,
             syncs: Vec::new(),
+            told: 0,
             commands,
             news: mpsc::unbounded_channel(),
             tasks: JoinSet::new(),
@@ -188,6 +191,10 @@ impl Actor {
         }
         self.begin();
         loop {
+            if std::mem::take(&mut self.told) >= TOLD_AT_ONCE {
+                // Readers are to come to it before they are too far behind.
+                tokio::task::yield_now().await;
+            }
             let more = match self.work() {
                 Worked::Over => break,
                 worked => worked == Worked::More,
@@ -480,7 +487,7 @@ impl Actor {
                 if self.perform(effect) {
                     return Worked::Over;
                 }
-                if is_slow {
+                if is_slow || self.told >= TOLD_AT_ONCE {
                     return Worked::More;
                 }
             }
@@ -691,6 +698,7 @@ impl Actor {
                 (status.wanted, status.failures) = (self.core.is_wanted(at), self.core.failures(at));
             });
         }
+        self.told += 1;
         self.spans[at].in_scope(|| announce(&self.events, Some(Arc::clone(service)), kind));
     }
 
@@ -708,6 +716,8 @@ fn announce(events: &broadcast::Sender<ServiceEvent>, service: Option<Arc<str>>,
     let _ = events.send(event);
 }
 
+/// Events that are told before others have the thread: fewer by far than a reader may be behind.
+const TOLD_AT_ONCE: usize = 256;
 /// What a service may ask for at once. It may ask again.
 const MORE_AT_MOST: Duration = Duration::from_secs(24 * 3600);
 

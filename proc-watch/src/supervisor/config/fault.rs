@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::supervisor::spec::SpecError;
 
 /// As many are told; who reads them has enough to do.
-const MOST: usize = 20;
+pub(crate) const MOST: usize = 20;
 
 /// Why there are no services to be had from a text.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,7 @@ use crate::supervisor::config::fault::{ConfigError, FaultKind, Faults};
 use crate::supervisor::handle::Builder;
 
 /// The largest file that is read. A larger one is none of these.
-const LARGEST: u64 = 16 << 20;
+const LARGEST: u64 = 1 << 20;
 
 impl Builder {
     /// What a TOML text says, with everything in it that can be said in code but for callbacks ([`Output::Lines`](crate::supervisor::Output::Lines)) and
@@ -58,7 +58,7 @@ impl Builder {
     }
 
     /// What a TOML file says, as [`from_toml`](Self::from_toml). Paths in it are relative to where this program is, not to the file. It must not have more than
-    /// 16 MiB.
+    /// 1 MiB.
     ///
     /// # Errors
     /// It cannot be read, or what it says is wrong: `FILE:LINE:COLUMN: KEY: ..`.
@@ -83,7 +83,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LARGEST {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it has more than 16 MiB"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it has more than 1 MiB"));
     }
     Ok(bytes)
 }

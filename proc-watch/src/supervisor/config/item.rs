@@ -128,6 +128,7 @@ pub(crate) struct Table<'a> {
     path: String,
     key_at: usize,
     entries: &'a DeTable<'a>,
+    known: &'static [&'static str],
 }
 
 impl<'a> Table<'a> {
@@ -142,7 +143,7 @@ impl<'a> Table<'a> {
             let kind = FaultKind::UnknownKey { near: nearest(key.get_ref(), known), known };
             faults.add(key.span().start, &child(&path, key.get_ref()), kind);
         }
-        Self { path, key_at, entries }
+        Self { path, key_at, entries, known }
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<Item<'a>> {
@@ -170,10 +171,18 @@ impl<'a> Table<'a> {
     ) -> Option<T> {
         match self.get(key) {
             Some(item) => read(&item, faults),
+            // It has been told of.
+            None if self.is_misspelt(key) => None,
             None => {
                 faults.add(self.key_at, &self.path, FaultKind::Missing { key, want });
                 None
             }
         }
+    }
+
+    fn is_misspelt(&self, key: &str) -> bool {
+        let mut strange =
+            self.entries.keys().map(|key| key.get_ref()).filter(|key| !self.known.contains(&&***key));
+        strange.any(|other| nearest(other, self.known) == Some(key))
     }
 }

@@ -220,7 +220,6 @@ watchdog = 0
     let told: Vec<_> = faults(text).into_iter().map(|fault| (fault.line, fault.column, fault.key)).collect();
     let expected = [
         (1, 12, "strategy"),
-        (2, 10, "service.web"),
         (3, 1, "service.web.comand"),
         (4, 16, "service.web.ready_within"),
         (5, 10, "service.web.needs[0]"),
@@ -230,6 +229,23 @@ watchdog = 0
         (12, 12, "service.cache.watchdog"),
     ];
     assert_eq!(told, expected.map(|(line, column, key)| (line, column, key.to_owned())));
+}
+
+/// One fault is not told as two.
+#[test]
+fn what_follows_from_a_fault_is_not_told() {
+    let keys = |text: &str| faults(text).into_iter().map(|fault| fault.key).collect::<Vec<_>>();
+    // What is misspelt is not missing; and what has no output that could be read may have meant to.
+    let misspelt =
+        keys("[service.a]\ncommand = \"x\"\nready = { line = \"up\" }\noutput = { fil = \"log\" }");
+    assert_eq!(misspelt, ["service.a.output.fil"]);
+    // A need of a service that is wrong itself is none of a service that there is not.
+    assert_eq!(
+        keys("[service.a]\ncommand = \"x\"\nneeds = [\"b\"]\n[service.b]\nuid = -1"),
+        ["service.b", "service.b.uid"]
+    );
+    // The end of the text is one place, however many brackets are open.
+    assert_eq!(keys("a = [[[["), ["a"]);
 }
 
 /// What is there twice does not hide what else is wrong; what is no TOML does.
@@ -299,7 +315,7 @@ fn a_file_is_named_as_compilers_do() {
     assert!(missing.to_string().contains("none cannot be read: No such file"), "{missing}");
     assert!(matches!(missing, ConfigError::Unreadable { .. }));
     // One that has no end, or nearly.
-    std::fs::File::create(&path).unwrap().set_len((16 << 20) + 1).unwrap();
+    std::fs::File::create(&path).unwrap().set_len((1 << 20) + 1).unwrap();
     let large = Builder::from_toml_file(&path).unwrap_err().to_string();
-    assert!(large.contains("more than 16 MiB"), "{large}");
+    assert!(large.contains("more than 1 MiB"), "{large}");
 }

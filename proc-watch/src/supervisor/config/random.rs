@@ -119,3 +119,35 @@ fn very_deep() {
         holds(&format!("a={}", "[".repeat(depth * 100)));
     }
 }
+
+/// As large as a file may be, and as bad: no time is spent on what nobody is told.
+#[test]
+fn very_large() {
+    let filled = |begin: &str, line: &dyn Fn(usize) -> String| {
+        let mut text = begin.to_owned();
+        for at in 0.. {
+            text.push_str(&line(at));
+            if text.len() > 1 << 18 {
+                return text;
+            }
+        }
+        unreachable!()
+    };
+    let texts = [
+        filled("", &|_| "a = 1\n".to_owned()),
+        filled("", &|at| format!("a{at} = 1\n")),
+        filled("", &|_| "= \n".to_owned()),
+        filled("", &|at| format!("[service.a{at}]\nneeds = [\"b{at}\"]\n")),
+        filled("[service.a]\ncommand = \"x\"\nneeds = [", &|at| format!("\"{at}\", ")) + "]",
+    ];
+    for text in texts {
+        let begun = std::time::Instant::now();
+        holds(&text);
+        assert!(
+            begun.elapsed() < std::time::Duration::from_secs(30),
+            "{:?}: {}",
+            begun.elapsed(),
+            &text[..60]
+        );
+    }
+}

@@ -1,5 +1,6 @@
 //! Values that are one thing: texts, times, sizes, signals, addresses.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -72,11 +73,11 @@ pub(crate) fn command(item: &Item<'_>, faults: &mut Faults) -> Option<Vec<String
 /// Names, each once.
 pub(crate) fn names<'a>(item: &Item<'a>, faults: &mut Faults) -> Option<Vec<&'a str>> {
     let Some(elements) = item.elements() else { return item.is_no("an array of names", faults) };
-    let mut names = Vec::new();
+    let (mut names, mut seen) = (Vec::new(), HashSet::new());
     let mut is_right = true;
     for element in &elements {
         match name(element, faults) {
-            Some(name) if names.contains(&name) => {
+            Some(name) if !seen.insert(name) => {
                 is_right = element.cannot_be("each name once", faults).unwrap_or(false);
             }
             Some(name) => names.push(name),

@@ -1,8 +1,10 @@
 //! What is no TOML, with the key that it is about, as far as that can be told.
 
+use std::collections::HashSet;
+
 use toml::de::{DeTable, DeValue, Error};
 
-use crate::supervisor::config::fault::{FaultKind, Faults};
+use crate::supervisor::config::fault::{FaultKind, Faults, MOST};
 use crate::supervisor::config::item::child;
 
 /// What the parser says of a key that is there already. It has no other sign of it.
@@ -18,28 +20,30 @@ pub(super) fn tell(text: &str, root: &DeTable<'_>, errors: &[Error], faults: &mu
     }
     let mut keys = Vec::new();
     gather(root, "", DEEPEST, &mut keys);
-    let mut told = Vec::new();
+    let mut told = HashSet::new();
     let mut is_broken = false;
     for error in errors {
         let span = error.span().unwrap_or(0..0);
         let is_twice = error.message() == TWICE;
         is_broken |= !is_twice;
         // Each bracket that is not closed is an error of its own, at the same place.
-        if told.contains(&span.start) {
+        if !told.insert(span.start) {
             continue;
         }
-        told.push(span.start);
-        if is_twice {
-            let name = text.get(span.clone()).unwrap_or_default();
+        // Of those that are told: each is looked for among all keys.
+        let keys = if told.len() > MOST { &[] } else { &keys[..] };
+        let name = text.get(span.clone()).unwrap_or_default();
+        let before = keys.iter().filter(|key| key.at <= span.start);
+        let (path, kind) = if is_twice {
             // It is not in the tree. The last of that name before it is the one that it repeats.
-            let same = |key: &&Key| key.at <= span.start && text.get(key.at..key.name_end) == Some(name);
-            let path = keys.iter().filter(same).max_by_key(|key| key.at).map_or(name, |key| &key.path);
-            faults.add(span.start, path, FaultKind::Twice);
+            let first = before.filter(|key| text.get(key.at..key.name_end) == Some(name));
+            (first.max_by_key(|key| key.at).map_or(name, |key| &key.path), FaultKind::Twice)
         } else {
-            let here = |key: &&Key| key.at <= span.start && span.start <= key.end;
-            let path = keys.iter().filter(here).max_by_key(|key| key.at).map_or("", |key| &key.path);
-            faults.add(span.start, path, FaultKind::Syntax { why: error.message().to_owned() });
-        }
+            let here = before.filter(|key| span.start <= key.end);
+            let why = error.message().to_owned();
+            (here.max_by_key(|key| key.at).map_or("", |key| &key.path), FaultKind::Syntax { why })
+        };
+        faults.add(span.start, path, kind);
     }
     is_broken
 }
