@@ -331,9 +331,11 @@ async fn it_says_that_it_is_ready_and_how_it_is() {
         );
         let supervisor = start(&watcher, [service]);
         let mut events = supervisor.events();
-        heard(&mut events, |kind| matches!(kind, ServiceEventKind::Status(text) if text == "warming up"))
-            .await;
-        assert_eq!(state(&supervisor, "talks"), State::Up);
+        let first = heard(&mut events, |kind| {
+            matches!(kind, ServiceEventKind::Status(_) | ServiceEventKind::State(State::Ready))
+        });
+        let first = first.await;
+        assert!(matches!(&first.kind, ServiceEventKind::Status(text) if text == "warming up"), "{first}");
         in_time(supervisor.wait_ready()).await.unwrap();
         assert_eq!(supervisor.snapshot().services[0].text.as_deref(), Some("all is well"));
         ends_clean(&watcher, supervisor).await;

@@ -717,7 +717,7 @@ fn announce(events: &broadcast::Sender<ServiceEvent>, service: Option<Arc<str>>,
 }
 
 /// Events that are told before others have the thread: fewer by far than a reader may be behind.
-const TOLD_AT_ONCE: usize = 256;
+const TOLD_AT_ONCE: usize = 64;
 /// What a service may ask for at once. It may ask again.
 const MORE_AT_MOST: Duration = Duration::from_secs(24 * 3600);
 

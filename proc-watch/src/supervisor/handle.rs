@@ -19,8 +19,10 @@ use crate::supervisor::record::StateError;
 use crate::supervisor::spec::{Ready, Service, SpecError, in_order};
 use crate::watcher::Watcher;
 
-/// Events that a slow reader may be behind.
+/// Events that a slow reader may be behind, at least.
 const EVENTS: usize = 4096;
+/// And for each service: about what a start and an end come to. All may crash at once.
+const EVENTS_OF_EACH: usize = 16;
 
 /// Makes a [`Supervisor`].
 #[derive(Default)]
@@ -154,7 +156,8 @@ impl Builder {
         let services: Vec<Service> = services.into_iter().map(|(service, _)| service).collect();
         let (tell, told): (Vec<_>, Vec<_>) =
             services.iter().map(|service| watch::channel(actor::first_status(service))).unzip();
-        let ((to, commands), (events, _)) = (mpsc::unbounded_channel(), broadcast::channel(EVENTS));
+        let ((to, commands), (events, _)) =
+            (mpsc::unbounded_channel(), broadcast::channel(EVENTS.max(EVENTS_OF_EACH * services.len())));
         let (verdict, over) = watch::channel((None, false));
         let shared = Shared { statuses: told, commands: to, events: events.clone(), over, guard };
         let parts = Parts {
@@ -390,7 +393,7 @@ impl ServiceHandle {
 pub struct ServiceEvents(broadcast::Receiver<ServiceEvent>);
 
 impl ServiceEvents {
-    /// The next; `None` when all are down for good. Some 4,000 are kept for a slow reader, and how many it missed is told
+    /// The next; `None` when all are down for good. 4,096 are kept for a slow reader, or 16 for each service if that is more, and how many it missed is told
     /// ([`ServiceEventKind::Missed`]).
     ///
     /// # Cancel safety
