@@ -2,13 +2,14 @@
 
 mod each_source;
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use proc_watch::Watcher;
 use proc_watch::supervisor::{
     Backoff, Output, Restart, Service, ServiceEventKind, State, Supervisor, Verdict,
 };
+use proc_watch::{SourceName, Watcher};
 
 use each_source::watchers_with;
 
@@ -154,19 +155,20 @@ fn each_crashes_ten_times() {
     }
 }
 
-/// How often this program's threads have given up the processor, and what time they have used, in clock ticks.
-fn effort() -> (u64, u64) {
-    let mut effort = (0, 0);
-    for task in std::fs::read_dir("/proc/self/task").unwrap().map_while(Result::ok) {
+/// How often each thread of this program has given up the processor, and what time it has used, in clock ticks.
+#[cfg(target_os = "linux")]
+fn effort() -> BTreeMap<String, (u64, u64)> {
+    let of = |task: std::fs::DirEntry| {
         let read = |file| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
         let field = |line: &str| line.strip_prefix("voluntary_ctxt_switches:")?.trim().parse::<u64>().ok();
-        effort.0 += read("status").lines().find_map(field).unwrap_or(0);
+        let wakes = read("status").lines().find_map(field).unwrap_or(0);
         let stat = read("stat");
         let after_name = stat.rsplit(')').next().unwrap_or_default();
         let ticks = after_name.split_whitespace().skip(11).take(2);
-        effort.1 += ticks.filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>();
-    }
-    effort
+        let ticks = ticks.filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+        (format!("{} {}", read("comm").trim(), task.file_name().display()), (wakes, ticks))
+    };
+    std::fs::read_dir("/proc/self/task").unwrap().map_while(Result::ok).map(of).collect()
 }
 
 /// Nothing happens, and nothing is done: there are no timers here, and the watcher's own thread looks now and then only.
@@ -175,7 +177,11 @@ fn effort() -> (u64, u64) {
 fn idle() {
     const LOOK: Duration = Duration::from_secs(5);
     let _alone = alone();
-    for watcher in watchers() {
+    let sources: Vec<SourceName> =
+        watchers().iter().map(|watcher| watcher.source_name().parse().unwrap()).collect();
+    for source in sources {
+        // One at a time: another's thread may be woken by what the whole machine does.
+        let watcher = Watcher::builder().source(source).metadata(false).build().unwrap();
         let many = many();
         let service = |at: usize| Service::new(format!("{at}"), "sleep").arg("1000").output(Output::Null);
         runtime().block_on(async {
@@ -185,14 +191,20 @@ fn idle() {
             tokio::time::sleep(Backoff::default().stable_for + Duration::from_secs(1)).await;
             let before = effort();
             tokio::time::sleep(LOOK).await;
-            let after = effort();
-            let (wakes, ticks) = (after.0 - before.0, after.1 - before.1);
+            let mut spent = effort();
+            for (thread, (wakes, ticks)) in &mut spent {
+                let (wakes_before, ticks_before) = before.get(thread).copied().unwrap_or_default();
+                (*wakes, *ticks) = (*wakes - wakes_before, *ticks - ticks_before);
+            }
+            let (wakes, ticks) =
+                spent.values().fold((0, 0), |sum, spent| (sum.0 + spent.0, sum.1 + spent.1));
+            spent.retain(|_, spent| *spent != (0, 0));
             println!(
-                "{}: {many} idle services for {LOOK:?}: {wakes} wake-ups, {ticks} ticks of processor time",
+                "{}: {many} idle services for {LOOK:?}: {wakes} wake-ups, {ticks} ticks of processor time: {spent:?}",
                 watcher.source_name()
             );
             // The connector tells of the whole machine, and who else is busy there is nobody's to say.
-            assert!(watcher.source_name() != "perf" || wakes < 50, "{wakes} wake-ups in {LOOK:?}");
+            assert!(watcher.source_name() != "perf" || wakes < 50, "{wakes} wake-ups in {LOOK:?}: {spent:?}");
             ends(&watcher, supervisor).await;
         });
         until("no child is left", || children() == 0);
