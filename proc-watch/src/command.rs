@@ -185,6 +185,9 @@ impl Child {
     /// up to 2 s.
     pub fn kill_tree_on_drop(&mut self, kill: bool) -> &mut Self {
         self.kill_tree_on_drop = kill;
+        if let Some(error) = kill.then(|| self.handle.prepare().err()).flatten() {
+            tracing::warn!(%error, "the thread that stops could not be started, and is tried again when it is needed");
+        }
         self
     }
 

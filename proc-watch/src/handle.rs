@@ -116,6 +116,11 @@ impl TreeHandle {
         Stopping::new(self.tree.clone(), plan, Instant::now(), keep, Arc::clone(&self.inner.reserve))
     }
 
+    /// Starts the thread that stops, if it has not been: when it is needed there may be no thread to be had.
+    pub(crate) fn prepare(&self) -> std::io::Result<()> {
+        self.inner.reaper().map(drop)
+    }
+
     /// Kills everybody in it, at once as far as one pass goes, and for good by the thread that stops; and reaps the child.
     pub(crate) fn kill(&self, mut child: Option<tokio::process::Child>) {
         let mut stopping = Box::new(self.stopping(StopPlan::kill(), 0));

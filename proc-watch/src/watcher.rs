@@ -284,6 +284,11 @@ impl Watcher {
         self.inner.reactor.persistent_id(id)
     }
 
+    /// Starts the thread that stops, if it has not been.
+    pub(crate) fn prepare_to_stop(&self) -> io::Result<()> {
+        self.inner.reaper().map(drop)
+    }
+
     pub(crate) fn reactor(&self) -> &Reactor {
         &self.inner.reactor
     }

@@ -166,7 +166,7 @@ fn effort() -> BTreeMap<String, (u64, u64)> {
         let after_name = stat.rsplit(')').next().unwrap_or_default();
         let ticks = after_name.split_whitespace().skip(11).take(2);
         let ticks = ticks.filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
-        (format!("{} {}", read("comm").trim(), task.file_name().display()), (wakes, ticks))
+        (format!("{} {}", read("comm").trim(), task.file_name().to_string_lossy()), (wakes, ticks))
     };
     std::fs::read_dir("/proc/self/task").unwrap().map_while(Result::ok).map(of).collect()
 }

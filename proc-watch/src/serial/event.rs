@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 
 use crate::serial::VERSION;
 use crate::serial::process::{Clock, Id, Known, micros};
-use crate::stop::StopReport;
+use crate::stop::{Progress, StopReport};
 use crate::supervisor::{ServiceEvent, ServiceEventKind, State, Verdict};
 
 /// The order of the keys is that of the fields.
@@ -36,6 +36,7 @@ enum Kind<'a> {
     Ending,
     Stranger { pid: u32, why: &'a str },
     OutputLost { error: &'a str },
+    Stopping { progress: &'a Progress },
     Stopped { report: &'a StopReport },
     StillThere { report: &'a StopReport },
     SourceFailed { error: String },
@@ -63,6 +64,7 @@ impl<'a> From<&'a ServiceEventKind> for Kind<'a> {
             ServiceEventKind::Ending => Self::Ending,
             ServiceEventKind::Stranger { pid, why } => Self::Stranger { pid: *pid, why },
             ServiceEventKind::OutputLost(error) => Self::OutputLost { error },
+            ServiceEventKind::Stopping(progress) => Self::Stopping { progress },
             ServiceEventKind::Stopped(report) => Self::Stopped { report },
             ServiceEventKind::StillThere(report) => Self::StillThere { report },
             ServiceEventKind::SourceFailed(error) => Self::SourceFailed { error: error.to_string() },
@@ -141,6 +143,10 @@ mod tests {
             (Of::Ending, r#"{"event":"ending"}"#.into()),
             (Of::Stranger { pid: 5, why: "who" }, r#"{"event":"stranger","pid":5,"why":"who"}"#.into()),
             (Of::OutputLost("full".into()), r#"{"event":"output_lost","error":"full"}"#.into()),
+            (
+                Of::Stopping(Progress { living: 2, rungs: 1, ..Progress::default() }),
+                r#"{"event":"stopping","progress":{"rungs":1,"elapsed":0,"living":2,"survivors":[]}}"#.into(),
+            ),
             (Of::Stopped(Arc::clone(&report)), format!(r#"{{"event":"stopped","report":{in_json}}}"#)),
             (Of::StillThere(report), format!(r#"{{"event":"still_there","report":{in_json}}}"#)),
             (

@@ -4,7 +4,7 @@ use proc_reactor::{Doubts, ProcId};
 use serde::{Serialize, Serializer};
 
 use crate::serial::process::{Bytes, End, Id, micros};
-use crate::stop::{Emptiness, Refused, Signals, State, StopReport, Stopped, Survivor};
+use crate::stop::{Emptiness, Progress, Refused, Signals, State, StopReport, Stopped, Survivor};
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -138,6 +138,24 @@ fn state(state: State) -> &'static str {
         State::Stopped => "stopped",
         State::Traced => "traced",
         State::Ending => "ending",
+    }
+}
+
+/// How far a stopping has come.
+#[derive(Serialize)]
+struct Coming<'a> {
+    rungs: usize,
+    elapsed: u64,
+    living: usize,
+    survivors: Vec<Left<'a>>,
+}
+
+impl Serialize for Progress {
+    /// As docs/json.md has it.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let survivors = self.survivors.iter().map(Left::from).collect();
+        let elapsed = micros(self.elapsed);
+        Coming { rungs: self.rungs, elapsed, living: self.living, survivors }.serialize(serializer)
     }
 }
 

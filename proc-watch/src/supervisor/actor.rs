@@ -450,7 +450,10 @@ impl Actor {
                 }
             }
             News::Stranger { pid, why } => self.tell(at, ServiceEventKind::Stranger { pid, why }),
-            News::Stopping(progress) => tracing::debug!(service = %self.services[at].name, "{progress}"),
+            // Most are gone before anybody would ask.
+            News::Stopping(progress)
+                if progress.survivors.is_empty() || progress.elapsed < self.services[at].stop.every => {}
+            News::Stopping(progress) => self.tell(at, ServiceEventKind::Stopping(progress)),
             News::Stopped(report) => {
                 match report.map(Arc::new) {
                     Ok(report) if matches!(report.empty, Emptiness::No { .. }) => {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use proc_reactor::{ExitStatus, ProcId, SourceError};
 
-use crate::stop::StopReport;
+use crate::stop::{Progress, StopReport};
 use crate::supervisor::core::{State, Verdict};
 
 /// Something that happened to a service.
@@ -67,6 +67,8 @@ pub enum ServiceEventKind {
     },
     /// What it writes cannot be kept, and is dropped.
     OutputLost(String),
+    /// How far stopping it has come, whenever a rung is climbed and now and then between, with who keeps it busy.
+    Stopping(Progress),
     /// What stopping it came to.
     Stopped(Arc<StopReport>),
     /// Some of it are still there though its plan is over; it is not started again before they are gone.
@@ -107,6 +109,7 @@ impl fmt::Display for ServiceEvent {
                 write!(f, "a message of process {pid} is not believed: {why}")
             }
             ServiceEventKind::OutputLost(why) => write!(f, "its output is lost: {why}"),
+            ServiceEventKind::Stopping(progress) => write!(f, "{progress}"),
             ServiceEventKind::Stopped(report) => write!(f, "{}", report.empty),
             ServiceEventKind::StillThere(report) => {
                 write!(f, "{}", report.empty)?;

@@ -1,6 +1,7 @@
 //! [`Supervisor`] and its [`ServiceHandle`]s: what people hold in their hands.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,6 +60,11 @@ pub enum StartError {
     /// Nothing can see to it that its services die with this program.
     #[error("services cannot be made to die with this program: {0}")]
     OnDeath(#[source] CgroupError),
+    /// The thread by which services are stopped could not be started.
+    #[error(
+        "the thread that stops services could not be started: {0}; raise the limits of processes and open files (ulimit -u, -n)"
+    )]
+    Thread(#[source] io::Error),
     /// There is no tokio runtime here for it to run in.
     #[error("no tokio runtime here: call start from a task, or within Runtime::enter")]
     NoRuntime,
@@ -134,6 +140,8 @@ impl Builder {
     pub fn start(self, watcher: &Watcher) -> Result<Supervisor, StartError> {
         let services = in_order(self.services)?;
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| StartError::NoRuntime)?;
+        // There may be none to be had when it is needed.
+        watcher.prepare_to_stop().map_err(StartError::Thread)?;
         let memory = self.state_file.as_deref().map(Memory::open).transpose()?;
         let kept = memory.as_ref().map(Memory::marker);
         let marker = kept.or_else(|| (self.on_death != OnDeath::Leave).then(Marker::fresh));
