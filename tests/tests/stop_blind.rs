@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use proc_reactor::source::Drained;
 use proc_reactor::{Source, SourceError, Stamped};
+use proc_watch::supervisor::{Service, ServiceEventKind, Supervisor, Verdict};
 use proc_watch::{
     Cgroup, CgroupError, Child, Command, Emptiness, ExitStatus, OpenOptions, Refused, SourceName, StopPlan,
     Watcher,
@@ -348,4 +349,37 @@ fn a_refused_cgroup_says_where() {
     let error = Cgroup::create_in("/proc/self/fd").unwrap_err();
     let CgroupError::Create { ref path, .. } = error else { panic!("{error}") };
     assert!(path.starts_with("/proc/self/fd") && error.to_string().contains("Delegate=yes"), "{error}");
+}
+
+/// Nobody can say any more who lives, so that nothing is started again; all that were started are stopped, and the verdict says why.
+#[tokio::test]
+async fn a_supervisor_whose_source_fails() {
+    for (watcher, broken) in watchers() {
+        let service = |name: &str, script: &str| Service::new(name, "sh").args(["-c", script]);
+        let services = [
+            service("plain", "exec sleep 1000"),
+            service("deaf", "trap '' TERM; while :; do sleep 1; done"),
+            service("crashes", "sleep 0.3; exit 3"),
+        ];
+        let supervisor = Supervisor::builder().services(services).start(&watcher).unwrap();
+        let mut events = supervisor.events();
+        tokio::time::timeout(PATIENCE, supervisor.wait_ready()).await.unwrap().unwrap();
+        let pids: Vec<u32> =
+            supervisor.snapshot().services.iter().map(|service| service.id.unwrap().pid()).collect();
+        broken.store(true, Ordering::Release);
+        let verdict = tokio::time::timeout(PATIENCE, supervisor.wait()).await.unwrap();
+        assert_eq!(verdict, Verdict::SourceFailed);
+        let (mut failed, mut started) = (0, 0);
+        while let Ok(Some(event)) = tokio::time::timeout(Duration::from_millis(10), events.next()).await {
+            failed += u32::from(matches!(event.kind, ServiceEventKind::SourceFailed(_)));
+            started += u32::from(matches!(event.kind, ServiceEventKind::Started(_)));
+        }
+        assert!(failed > 0 && started <= 3, "{failed} {started}");
+        assert!(supervisor.snapshot().services.iter().all(|service| service.starts == 1));
+        let begun = Instant::now();
+        while !pids.iter().all(|pid| is_gone(*pid)) {
+            assert!(begun.elapsed() < PATIENCE, "{pids:?} live on");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
 }

@@ -641,6 +641,10 @@ impl Actor {
 
     /// Begins to stop whoever lives. That nobody does is told by whoever follows it.
     fn stop(&mut self, at: usize, plan: StopPlan) {
+        if self.starter.is_some() {
+            // A script's processes get no signals, and whoever stops real ones knows real time only.
+            return;
+        }
         let Some(running) = &mut self.running[at] else { return };
         let teller = Teller { at, life: running.life, to: self.news.0.clone() };
         let plan = match &running.group {

@@ -122,7 +122,10 @@ impl Builder {
         self
     }
 
-    /// Processes are those of a script: `start` is given the name of a service, has the script fork, and returns the child's pid.
+    /// Processes are those of a script: `start` is given the name of a service, has the script fork a child of this program's, and returns the child's
+    /// pid. They get no signals: the script ends those that are [stopping](State::Stopping).
+    ///
+    /// With tokio's clock paused (`tokio::time::pause`) hours of restarts take no time: nothing that is decided hangs on another clock.
     #[cfg(feature = "sim")]
     pub fn start_with(
         mut self,
