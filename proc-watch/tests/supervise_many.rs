@@ -175,7 +175,7 @@ fn effort() -> BTreeMap<String, (u64, u64)> {
 #[test]
 #[cfg(target_os = "linux")]
 fn idle() {
-    const LOOK: Duration = Duration::from_secs(5);
+    const LOOK: Duration = Duration::from_secs(3);
     let _alone = alone();
     let sources: Vec<SourceName> =
         watchers().iter().map(|watcher| watcher.source_name().parse().unwrap()).collect();
@@ -183,12 +183,16 @@ fn idle() {
         // One at a time: another's thread may be woken by what the whole machine does.
         let watcher = Watcher::builder().source(source).metadata(false).build().unwrap();
         let many = many();
-        let service = |at: usize| Service::new(format!("{at}"), "sleep").arg("1000").output(Output::Null);
+        let mut backoff = Backoff::default();
+        backoff.stable_for = Duration::from_millis(500);
+        let service = |at: usize| {
+            Service::new(format!("{at}"), "sleep").arg("1000").output(Output::Null).backoff(backoff)
+        };
         runtime().block_on(async {
             let supervisor = Supervisor::builder().services((0..many).map(service)).start(&watcher).unwrap();
             tokio::time::timeout(PATIENCE, supervisor.wait_ready()).await.expect("in time").unwrap();
             // Until all are stable, which is a timer of each.
-            tokio::time::sleep(Backoff::default().stable_for + Duration::from_secs(1)).await;
+            tokio::time::sleep(2 * backoff.stable_for).await;
             let before = effort();
             tokio::time::sleep(LOOK).await;
             let mut spent = effort();
