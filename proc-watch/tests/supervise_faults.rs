@@ -421,3 +421,23 @@ async fn row_13_nobody_is_left_a_zombie() {
         until("nobody is left, dead or alive", || !pids.iter().any(is_there)).await;
     }
 }
+
+/// Row 12: nobody else's child is ever waited for, however many of its own come and go.
+#[tokio::test]
+async fn row_12_others_children_are_not_waited_for() {
+    for watcher in watchers() {
+        let mut other = Command::new("sh").args(["-c", "exit 7"]).spawn().unwrap();
+        let stat = || std::fs::read_to_string(format!("/proc/{}/stat", other.id())).unwrap_or_default();
+        until("it is a zombie", || stat().contains(") Z ")).await;
+        let mut backoff = Backoff::none();
+        backoff.stable_for = PATIENCE;
+        let supervisor = start(&watcher, (0..4).map(|at| shell(&format!("{at}"), "exit 1").backoff(backoff)));
+        until("they come and go", || {
+            supervisor.snapshot().services.iter().all(|service| service.starts > 10)
+        })
+        .await;
+        ends_clean(&watcher, supervisor).await;
+        assert!(stat().contains(") Z "), "it is still this test's to wait for");
+        assert_eq!(other.wait().unwrap().code(), Some(7));
+    }
+}
