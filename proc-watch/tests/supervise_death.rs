@@ -188,6 +188,54 @@ fn row_11_killed_with_its_supervisor() {
     }
 }
 
+/// Who kills the services of the one that died does not take those of the next for them, though they have one file.
+#[test]
+fn the_next_ones_services_are_not_those_of_who_died() {
+    for watcher in watchers() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        for _ in 0..5 {
+            let part = part("part_with_one", &watcher, dir, &[]);
+            let before = pids(dir, &["one"])["one"];
+            kill(part);
+            runtime().block_on(async {
+                let supervisor = one(dir).start(&watcher).unwrap();
+                let service = supervisor.service("one").unwrap();
+                in_time(service.wait_ready()).await.unwrap();
+                // It is gone as soon as its killer has come to it, whether it was taken over or not.
+                until_async("it is another", || {
+                    pid(dir, "one").is_some_and(|pid| pid != before) && service.status().state == State::Ready
+                })
+                .await;
+                let status = service.status();
+                // Longer than the killer looks.
+                tokio::time::sleep(Duration::from_millis(400)).await;
+                assert_eq!((service.status().starts, service.status().id), (status.starts, status.id));
+                in_time(supervisor.shutdown(PATIENCE)).await;
+            });
+        }
+    }
+}
+
+fn one(dir: &Path) -> Builder {
+    let service = shell(dir, "one", "me $$ one; exec sleep 1000");
+    let builder = Supervisor::builder().service(service).state_file(dir.join("state"));
+    builder.on_death(OnDeath::KillBy(Guard::Environment))
+}
+
+#[tokio::test]
+#[ignore = "a part of `the_next_ones_services_are_not_those_of_who_died`"]
+async fn part_with_one() {
+    let (watcher, dir) = part_watcher();
+    // What the one before wrote is no news of this one's.
+    let _ = std::fs::remove_file(dir.join("one"));
+    let supervisor = one(&dir).start(&watcher).unwrap();
+    in_time(supervisor.wait_ready()).await.unwrap();
+    until_async("it has said who it is", || pid(&dir, "one").is_some()).await;
+    println!("begun");
+    tokio::time::sleep(PATIENCE).await;
+}
+
 /// Everybody is taken over as who he is: who runs is not started again, and who was stopped is not started.
 #[test]
 fn who_still_runs_is_taken_over() {

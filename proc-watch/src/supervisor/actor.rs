@@ -21,7 +21,6 @@ use crate::supervisor::core::{Core, Effect, Input, State, Timer, Verdict};
 use crate::supervisor::death::Ward;
 use crate::supervisor::event::{ServiceEvent, ServiceEventKind, Status};
 use crate::supervisor::life::{Life, News, Origin, Rest, Teller, Told};
-use crate::supervisor::marker::Marker;
 use crate::supervisor::memory::{Found, Memory};
 use crate::supervisor::notice::Socket;
 use crate::supervisor::output::{self, Heard};
@@ -108,7 +107,6 @@ pub(crate) struct Actor {
     starter: Option<Starter>,
     spans: Vec<tracing::Span>,
     over: Option<Verdict>,
-    marker: Option<Marker>,
     memory: Option<Memory>,
     /// Since it was last written down.
     has_changed: bool,
@@ -137,8 +135,6 @@ pub(crate) struct Parts {
     pub(crate) verdict: watch::Sender<(Option<Verdict>, bool)>,
     pub(crate) events: broadcast::Sender<ServiceEvent>,
     pub(crate) starter: Option<Starter>,
-    /// What its services carry, so that they are found.
-    pub(crate) marker: Option<Marker>,
     pub(crate) memory: Option<Memory>,
     pub(crate) ward: Option<Ward>,
 }
@@ -146,7 +142,7 @@ pub(crate) struct Parts {
 impl Actor {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { watcher, services, core, commands, statuses, verdict, events, starter, .. } = parts;
-        let Parts { marker, memory, ward, .. } = parts;
+        let Parts { memory, ward, .. } = parts;
         let running = services.iter().map(|_| None).collect();
         let span = |service: &Service| tracing::info_span!(target: "proc_watch::supervisor", "service", name = %service.name);
         let spans = services.iter().map(span).collect();
@@ -173,7 +169,6 @@ impl Actor {
             starter,
             spans,
             over: None,
-            marker,
             memory,
             has_changed: false,
             ward,
@@ -572,7 +567,9 @@ impl Actor {
             Some(starter) => self.play(service, starter)?,
             None => {
                 let mut command = command(service, socket.as_ref()).map_err(SpawnError::Start)?;
-                if let Some(marker) = self.marker {
+                let kept = self.memory.as_ref().map(Memory::marker);
+                let guarded = self.ward.as_ref().and_then(|ward| ward.marker);
+                for marker in kept.into_iter().chain(guarded) {
                     command.env(marker.variable(), &*service.name);
                 }
                 group = self.enter_group(&mut command)?;

@@ -41,32 +41,37 @@ pub(crate) struct Ward {
     pub(crate) guard: Guard,
     /// In which each has its own.
     pub(crate) group: Option<Cgroup>,
+    /// What each has in its environment. Not that of the state file, which the next program's services have too: this one may still be
+    /// looking when they are started.
+    pub(crate) marker: Option<Marker>,
     _guardian: Guardian,
 }
 
 impl Ward {
     /// `None`: they are left.
-    pub(crate) fn begin(wish: OnDeath, marker: Marker) -> Result<Option<Self>, CgroupError> {
+    pub(crate) fn begin(wish: OnDeath) -> Result<Option<Self>, CgroupError> {
         match wish {
             OnDeath::Leave => Ok(None),
             OnDeath::KillBy(Guard::Cgroup) => Self::by_cgroup().map(Some),
-            OnDeath::KillBy(Guard::Environment) => Self::by_environment(marker).map(Some),
-            OnDeath::Kill => Self::by_cgroup().or_else(|_| Self::by_environment(marker)).map(Some),
+            OnDeath::KillBy(Guard::Environment) => Self::by_environment().map(Some),
+            OnDeath::Kill => Self::by_cgroup().or_else(|_| Self::by_environment()).map(Some),
         }
     }
 
     fn by_cgroup() -> Result<Self, CgroupError> {
         let group = Cgroup::create()?;
         let guardian = group.die_with_this_program()?;
-        Ok(Self { guard: Guard::Cgroup, group: Some(group), _guardian: guardian })
+        Ok(Self { guard: Guard::Cgroup, group: Some(group), marker: None, _guardian: guardian })
     }
 
-    fn by_environment(marker: Marker) -> Result<Self, CgroupError> {
+    fn by_environment() -> Result<Self, CgroupError> {
         // Where there is no such file nobody would ever be found.
         let environ = Path::new("/proc/self/environ");
         std::fs::metadata(environ).map_err(|error| CgroupError::File { path: environ.into(), error })?;
+        let marker = Marker::fresh();
         let child = by_environment(marker).map_err(CgroupError::Guardian)?;
-        Ok(Self { guard: Guard::Environment, group: None, _guardian: Guardian::of(child, None) })
+        let _guardian = Guardian::of(child, None);
+        Ok(Self { guard: Guard::Environment, group: None, marker: Some(marker), _guardian })
     }
 }
 

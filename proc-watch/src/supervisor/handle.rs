@@ -13,7 +13,6 @@ use crate::supervisor::actor::{self, Actor, Command, Parts, ReloadError};
 use crate::supervisor::core::{Core, Rule, State, Verdict};
 use crate::supervisor::death::{Guard, OnDeath, Ward};
 use crate::supervisor::event::{ServiceEvent, ServiceEventKind, Snapshot, Status};
-use crate::supervisor::marker::Marker;
 use crate::supervisor::memory::Memory;
 use crate::supervisor::policy::{AutoShutdown, Intensity, Strategy};
 use crate::supervisor::record::StateError;
@@ -146,12 +145,7 @@ impl Builder {
         // There may be none to be had when it is needed.
         watcher.prepare_to_stop().map_err(StartError::Thread)?;
         let memory = self.state_file.as_deref().map(Memory::open).transpose()?;
-        let kept = memory.as_ref().map(Memory::marker);
-        let marker = kept.or_else(|| (self.on_death != OnDeath::Leave).then(Marker::fresh));
-        let ward = match marker {
-            Some(marker) => Ward::begin(self.on_death, marker).map_err(StartError::OnDeath)?,
-            None => None,
-        };
+        let ward = Ward::begin(self.on_death).map_err(StartError::OnDeath)?;
         let guard = ward.as_ref().map(|ward| ward.guard);
         let rule = |(service, needs): &(Service, Vec<usize>)| Rule {
             restart: service.restart,
@@ -180,7 +174,6 @@ impl Builder {
             verdict,
             events,
             starter: self.starter,
-            marker,
             memory,
             ward,
         };
