@@ -117,14 +117,14 @@ impl<S: System> Follower<S> {
             }
             let next = self.census.looked + PACE;
             if now < next && !self.census.urgent {
-                return self.system.alarm(next - now);
+                return self.wake(next - now);
             }
         }
         self.census.looked = now;
         let Looked { foreign, young } = self.look(out)?;
         if young && !self.census.urgent {
             self.census.due = true;
-            return self.system.alarm(SETTLED);
+            return self.wake(SETTLED);
         }
         let (beyond, time) = (self.beyond(), self.system.now());
         let unexplained = match (beyond, self.census.beyond) {
@@ -394,8 +394,10 @@ impl<S: System> Follower<S> {
         Ok(())
     }
 
-    /// Who is followed, and is not there: its end was lost.
+    /// Who is followed, and is not there: its end was lost. Who is only not in the list (some systems leave out whom one may not look at)
+    /// is asked for by itself.
     fn drop_the_dead(&mut self, out: &mut Vec<Stamped>) -> io::Result<()> {
+        let begun_at = self.system.now();
         let members: Vec<u32> = self.members.keys().copied().filter(|pid| *pid != self.me).collect();
         let entries: FxHashMap<u32, Entry> =
             self.system.entries()?.into_iter().map(|entry| (entry.pid, entry)).collect();
@@ -414,7 +416,11 @@ impl<S: System> Follower<S> {
             .collect();
         for pid in dead.into_iter().filter(|pid| !reborn.contains(pid)) {
             if self.lives(pid) {
-                let status = entries.get(&pid).and_then(|entry| entry.status);
+                let entry = self.system.entry(pid)?.filter(|entry| entry.start <= begun_at);
+                if entry.is_some_and(|entry| !entry.is_zombie()) {
+                    continue;
+                }
+                let status = entry.or(entries.get(&pid).copied()).and_then(|entry| entry.status);
                 self.synthesize_end(pid, status, time, out);
             } else {
                 self.members.remove(&pid);

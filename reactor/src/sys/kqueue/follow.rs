@@ -46,6 +46,8 @@ pub(crate) struct Follower<S> {
     probed: FxHashSet<u32>,
     /// Ended before they could be followed on a queue, and are yet to be told by the other; and when they were told of.
     gone: FxHashMap<u32, u64>,
+    /// When the alarm rings that was asked for in this round.
+    alarm: Option<u64>,
     pub(super) census: Census,
     pub(super) doubts: Doubts,
 }
@@ -89,6 +91,7 @@ impl<S: System> Follower<S> {
             stale: FxHashSet::default(),
             probed: FxHashSet::default(),
             gone: FxHashMap::default(),
+            alarm: None,
             census: Census::default(),
             doubts: Doubts::default(),
         };
@@ -119,7 +122,9 @@ impl<S: System> Follower<S> {
     /// Reads all that is queued and tells it. True if there was anything.
     pub(super) fn round(&mut self, out: &mut Vec<Stamped>) -> io::Result<bool> {
         let time = self.system.now();
-        let gone = self.look_for_the_gone()?;
+        // Whoever waits for one asks anew.
+        self.alarm = None;
+        let mut gone = self.look_for_the_gone()?;
         self.round.clear();
         self.read(Queue::Full)?;
         if self.kernel.tracks {
@@ -152,9 +157,21 @@ impl<S: System> Follower<S> {
         }
         self.round = round;
         self.take(&all.lives, time);
+        // The pid is the next one's.
+        gone.retain(|(pid, _)| !all.has_births(*pid));
         self.tell_the_gone(gone, time, out)?;
         self.join_the_alone(time, out)?;
         Ok(!self.round.is_empty())
+    }
+
+    /// Has the next round begin so many nanoseconds from now at the latest. The system knows of one alarm only.
+    pub(super) fn wake(&mut self, after: u64) -> io::Result<()> {
+        let at = self.system.now() + after;
+        if self.alarm.is_some_and(|alarm| alarm <= at) {
+            return Ok(());
+        }
+        self.alarm = Some(at);
+        self.system.alarm(after)
     }
 
     /// Reads a queue until it is empty: an end may stand before a birth that preceded it, for it has the place of an exec.
@@ -294,9 +311,6 @@ impl<S: System> Follower<S> {
 
     /// Who was told of by one queue only is followed by the other from now on.
     fn join_the_alone(&mut self, time: u64, out: &mut Vec<Stamped>) -> io::Result<()> {
-        if self.alone.is_empty() {
-            return Ok(());
-        }
         let due = self.alone.iter().filter(|(_, since)| time >= **since + SETTLED);
         let due: Vec<(u32, u64)> = due.map(|(pid, since)| (*pid, *since)).collect();
         for (pid, since) in due {
@@ -324,7 +338,7 @@ impl<S: System> Follower<S> {
             }
         }
         if !self.alone.is_empty() || !self.gone.is_empty() {
-            self.system.alarm(SETTLED)?;
+            self.wake(SETTLED)?;
         }
         Ok(())
     }

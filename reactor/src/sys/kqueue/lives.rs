@@ -132,6 +132,11 @@ impl Lives {
         }
     }
 
+    pub(super) fn has_births(&self, pid: u32) -> bool {
+        let lives = self.by_pid.get(&pid).map_or(&[][..], |range| &self.lives[range.clone()]);
+        lives.iter().any(|life| !life.known)
+    }
+
     /// Lives of its pid that came after.
     pub(super) fn later(&self, index: usize) -> &[Life] {
         let range = &self.by_pid[&self.lives[index].pid];
