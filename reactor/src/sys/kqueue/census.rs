@@ -66,7 +66,11 @@ impl Census {
     }
 
     pub(super) fn ended(&mut self, pid: u32) {
-        self.urgent |= self.forkers.contains(&pid) || self.several.contains(&pid);
+        // It cannot be asked any more how many threads it had, and who has its pid next is somebody else.
+        if self.forkers.remove(&pid) {
+            self.several.insert(pid);
+        }
+        self.urgent |= self.several.contains(&pid);
     }
 
     /// `foreign` births were of others for certain.

@@ -33,6 +33,8 @@ pub(crate) struct Follower<S> {
     /// When it began.
     pub(super) opened: u64,
     round: Vec<(Queue, Note)>,
+    /// Where in it the fuller queue was read again.
+    again: usize,
     notes: Vec<Note>,
     /// Who was told of by one queue only, and since when.
     alone: FxHashMap<u32, u64>,
@@ -84,6 +86,7 @@ impl<S: System> Follower<S> {
             me,
             opened,
             round: Vec::new(),
+            again: 0,
             notes: Vec::new(),
             alone: FxHashMap::default(),
             late: Vec::new(),
@@ -129,12 +132,13 @@ impl<S: System> Follower<S> {
         self.read(Queue::Full)?;
         if self.kernel.tracks {
             self.read(Queue::Ends)?;
+            self.again = self.round.len();
             self.read(Queue::Full)?;
         } else {
             let forked = self.round.iter().filter(|(_, note)| note.is_fork()).map(|(_, note)| note.pid);
             self.look_for_children(forked.collect(), out)?;
         }
-        let mut all = Lives::new(&self.kernel, &self.members, &self.round);
+        let mut all = Lives::new(&self.kernel, &self.members, &self.round, self.again);
         let suspects: Vec<u32> =
             all.lives.iter().filter(|life| life.is_suspect()).map(|life| life.pid).collect();
         if !suspects.is_empty() {
@@ -143,7 +147,11 @@ impl<S: System> Follower<S> {
                 self.system.entry(pid)?;
             }
             self.read(Queue::Full)?;
-            all = Lives::new(&self.kernel, &self.members, &self.round);
+            all = Lives::new(&self.kernel, &self.members, &self.round, self.again);
+        }
+        for &pid in &all.doubtful {
+            self.doubts.add(0);
+            self.stale.insert(pid);
         }
         self.see_trouble();
         self.name_parents(&mut all)?;
@@ -267,11 +275,9 @@ impl<S: System> Follower<S> {
         let late = std::mem::take(&mut self.late);
         // All of them had ended by then.
         let now = self.system.now();
+        lives.iter().filter(|life| !life.known).for_each(|life| self.census.born(life.parent));
         for life in lives {
             let pid = life.pid;
-            if !life.known {
-                self.census.born(life.parent);
-            }
             if life.exit.is_some() && !life.over {
                 self.census.ended(pid);
                 self.ended.insert(pid, now);
