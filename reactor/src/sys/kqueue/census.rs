@@ -167,6 +167,7 @@ impl<S: System> Follower<S> {
         for _ in 0..PASSES {
             let entries = self.system.entries()?;
             // Who is in the table had been told of by now, or has been missed; or is being born.
+            let begun = out.len();
             self.round(out)?;
             let now = self.system.now();
             let mut found = self.missed(&entries);
@@ -187,7 +188,7 @@ impl<S: System> Follower<S> {
                 break;
             }
             for entry in found {
-                self.adopt(entry, out)?;
+                self.adopt(entry, begun, out)?;
             }
         }
         Ok(looked)
@@ -228,10 +229,17 @@ impl<S: System> Follower<S> {
         self.ended.get(&entry.pid).is_some_and(|ended| entry.start <= *ended)
     }
 
-    /// Tells of somebody whose birth nobody told of, and follows it.
-    fn adopt(&mut self, entry: Entry, out: &mut Vec<Stamped>) -> io::Result<()> {
+    /// Tells of somebody whose birth nobody told of, and follows it. Its parent may have ended since it was looked at, which was told from
+    /// `begun` on.
+    fn adopt(&mut self, entry: Entry, begun: usize, out: &mut Vec<Stamped>) -> io::Result<()> {
         let (time, pid, parent) = (self.system.now(), entry.pid, entry.parent);
-        out.push(Stamped { time, change: Change::Fork { parent, thread: parent, child: pid } });
+        let fork = |time| Stamped { time, change: Change::Fork { parent, thread: parent, child: pid } };
+        let is_end =
+            |stamped: &Stamped| matches!(stamped.change, Change::End { process, .. } if process == parent);
+        match out[begun..].iter().position(is_end) {
+            Some(at) => out.insert(begun + at, fork(out[begun + at].time)),
+            None => out.push(fork(time)),
+        }
         self.census.born(None);
         if entry.is_zombie() {
             if entry.executed {
@@ -283,7 +291,7 @@ impl<S: System> Follower<S> {
                     continue;
                 };
                 if self.is_missed(&entry) {
-                    self.adopt(entry, out)?;
+                    self.adopt(entry, out.len(), out)?;
                     parents.push(child);
                 }
             }

@@ -107,12 +107,14 @@ impl Lives {
         };
         let told = Queue::BOTH.map(of_queue);
         let mut matched = Matched::new(kernel, [member; 2], &told, again);
-        if matched.disagrees() {
+        let doubtful = matched.is_doubtful(member, again);
+        if doubtful || matched.disagrees(member, again) {
             // What the queue says that had not heard of the member is not of the member.
             let heard = |queue: Queue| member.filter(|member| member.on[queue as usize] != Heard::No);
             matched = Matched::new(kernel, Queue::BOTH.map(heard), &told, again);
         }
-        if matched.is_doubtful(member, again) {
+        // Where both had heard of it and disagree, the fuller one lost the member's end and tells the next one's.
+        if doubtful || matched.is_doubtful(member, again) || matched.disagrees(member, again) {
             self.doubtful.push(pid);
             matched.believe_ends();
         }
@@ -236,8 +238,15 @@ impl Matched {
             (Some(at), None) => late(at),
             _ => false,
         };
-        let others = |parts: &[Part]| parts.iter().any(|part| !part.known);
-        others(&self.full) && others(&self.ends) && self.pairs.len() > 1 && !self.pairs.iter().all(expected)
+        // A birth that is told late may be the next one's.
+        let others = |parts: &[Part], queue: Queue| {
+            let heard = member.is_some_and(|member| member.on[queue as usize] != Heard::No);
+            parts.iter().any(|part| !part.known || (!heard && !part.notes.is_empty()))
+        };
+        others(&self.full, Queue::Full)
+            && others(&self.ends, Queue::Ends)
+            && self.pairs.len() > 1
+            && !self.pairs.iter().all(expected)
     }
 
     /// Leaves out of what the fuller queue says all that is not of the member.
@@ -256,10 +265,22 @@ impl Matched {
         self.pairs = member.into_iter().chain(others).collect();
     }
 
-    /// Whether both tell how the member ended, and not the same.
-    fn disagrees(&self) -> bool {
-        let exit = |parts: &[Part]| parts.first().filter(|part| part.known).and_then(|part| part.exit);
-        exit(&self.full).zip(exit(&self.ends)).is_some_and(|(one, other)| one != other)
+    /// Whether both tell how the member ended, and not the same; or the one does, and the other, which had not heard of it, tells of a birth and
+    /// of no end.
+    fn disagrees(&self, member: Option<&Member>, again: usize) -> bool {
+        let of_member = |parts: &'_ [Part]| parts.first().is_some_and(|part| part.known);
+        let Some(member) = member.filter(|_| of_member(&self.full) && of_member(&self.ends)) else {
+            return false;
+        };
+        let (full, ends) = (&self.full[0], &self.ends[0]);
+        match (full.exit, ends.exit) {
+            (Some(one), Some(other)) => one != other,
+            (Some(_), None) => {
+                let late_birth = member.on[Queue::Ends as usize] == Heard::No && !ends.notes.is_empty();
+                late_birth && full.notes.last().is_some_and(|at| *at < again)
+            }
+            _ => false,
+        }
     }
 }
 
