@@ -108,7 +108,7 @@ impl Lives {
         let told = Queue::BOTH.map(of_queue);
         let mut matched = Matched::new(kernel, [member; 2], &told, again);
         let doubtful = matched.is_doubtful(member, again);
-        if doubtful || matched.disagrees(member, again) {
+        if (doubtful && !matched.agrees()) || matched.disagrees(member, again) {
             // What the queue says that had not heard of the member is not of the member.
             let heard = |queue: Queue| member.filter(|member| member.on[queue as usize] != Heard::No);
             matched = Matched::new(kernel, Queue::BOTH.map(heard), &told, again);
@@ -238,10 +238,11 @@ impl Matched {
             (Some(at), None) => late(at),
             _ => false,
         };
-        // A birth that is told late may be the next one's.
+        // A birth that is told late may be the next one's, if not both tell of the same end.
+        let agrees = self.agrees();
         let others = |parts: &[Part], queue: Queue| {
             let heard = member.is_some_and(|member| member.on[queue as usize] != Heard::No);
-            parts.iter().any(|part| !part.known || (!heard && !part.notes.is_empty()))
+            parts.iter().any(|part| !part.known || (!heard && !agrees && !part.notes.is_empty()))
         };
         others(&self.full, Queue::Full)
             && others(&self.ends, Queue::Ends)
@@ -263,6 +264,12 @@ impl Matched {
         let others = (usize::from(ends.is_some())..self.ends.len()).map(|at| (None, Some(at)));
         let member = Some((full, ends)).filter(|pair| *pair != (None, None));
         self.pairs = member.into_iter().chain(others).collect();
+    }
+
+    /// Whether both tell how the member ended, and the same.
+    fn agrees(&self) -> bool {
+        let exit = |parts: &[Part]| parts.first().filter(|part| part.known).and_then(|part| part.exit);
+        exit(&self.full).zip(exit(&self.ends)).is_some_and(|(one, other)| one == other)
     }
 
     /// Whether both tell how the member ended, and not the same; or the one does, and the other, which had not heard of it, tells of a birth and
