@@ -249,7 +249,7 @@ impl<S: System> Follower<S> {
             return Ok(());
         }
         let on = self.follow_on_all(pid, time)?;
-        self.members.insert(pid, Member { parent, on, ..Member::default() });
+        self.members.insert(pid, Member { parent, on, seen: time, ..Member::default() });
         self.tell_missed_exec(Some(entry), pid, time, out)?;
         if self.queues().all(|queue| on[queue as usize] == Heard::No) {
             // By none, though it is there.
@@ -324,7 +324,8 @@ impl<S: System> Follower<S> {
                 }
             }
         }
-        self.members.insert(pid, Member { parent: entry.parent, on, ..Member::default() });
+        let seen = self.system.now();
+        self.members.insert(pid, Member { parent: entry.parent, on, seen, ..Member::default() });
         Ok(())
     }
 
@@ -409,7 +410,6 @@ impl<S: System> Follower<S> {
     /// Who is followed, and is not there: its end was lost. Who is only not in the list (some systems leave out whom one may not look at)
     /// is asked for by itself.
     fn drop_the_dead(&mut self, out: &mut Vec<Stamped>) -> io::Result<()> {
-        let begun_at = self.system.now();
         let members: Vec<u32> = self.members.keys().copied().filter(|pid| *pid != self.me).collect();
         let entries: FxHashMap<u32, Entry> =
             self.system.entries()?.into_iter().map(|entry| (entry.pid, entry)).collect();
@@ -427,12 +427,16 @@ impl<S: System> Follower<S> {
             })
             .collect();
         for pid in dead.into_iter().filter(|pid| !reborn.contains(pid)) {
-            if self.lives(pid) {
-                let entry = self.system.entry(pid)?.filter(|entry| entry.start <= begun_at);
+            if let Some(seen) =
+                self.members.get(&pid).filter(|member| member.ended.is_none()).map(|it| it.seen)
+            {
+                let is_it = |entry: &Entry| entry.start <= seen;
+                let entry = self.system.entry(pid)?.filter(is_it);
                 if entry.is_some_and(|entry| !entry.is_zombie()) {
                     continue;
                 }
-                let status = entry.or(entries.get(&pid).copied()).and_then(|entry| entry.status);
+                let entry = entry.or(entries.get(&pid).copied().filter(is_it));
+                let status = entry.and_then(|entry| entry.status);
                 self.synthesize_end(pid, status, time, out);
             } else {
                 self.members.remove(&pid);

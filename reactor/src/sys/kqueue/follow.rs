@@ -296,12 +296,10 @@ impl<S: System> Follower<S> {
             }
             let ended = over.then_some(time);
             let parent = life.parent.unwrap_or(0);
-            let member = Member { parent, on: life.on, ended, late };
-            let ended =
-                self.members.insert(pid, member).filter(|_| life.known).and_then(|before| before.ended);
-            if let Some(member) = self.members.get_mut(&pid).filter(|_| ended.is_some()) {
-                member.ended = ended;
-            }
+            let before = self.members.get(&pid).filter(|_| life.known);
+            let seen = before.map_or(now, |before| before.seen);
+            let ended = before.and_then(|before| before.ended).or(ended);
+            self.members.insert(pid, Member { parent, on: life.on, seen, ended, late });
             let since = self.alone.remove(&pid).filter(|_| life.known).unwrap_or(now);
             if !over && life.on.contains(&Heard::No) {
                 self.alone.insert(pid, since);

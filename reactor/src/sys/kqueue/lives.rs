@@ -24,6 +24,8 @@ pub(super) enum Heard {
 pub(super) struct Member {
     pub(super) parent: u32,
     pub(super) on: [Heard; 2],
+    /// By when it had started: who has its pid and started later is another.
+    pub(super) seen: u64,
     /// When its end was told.
     pub(super) ended: Option<u64>,
     /// The other queue was read before it was born.
