@@ -153,6 +153,8 @@ impl<S: System> Follower<S> {
             self.doubts.add(0);
             self.stale.insert(pid);
         }
+        self.see_who_is_born_again(&all.lives)?;
+        self.see_who_is_born_to_nobody(&all);
         self.see_trouble();
         self.name_parents(&mut all)?;
         self.probe(&mut all)?;
@@ -190,6 +192,27 @@ impl<S: System> Follower<S> {
             if read < ROOM {
                 return Ok(());
             }
+        }
+    }
+
+    /// Whose birth is told again, in another round, who is not there any more or has a successor.
+    fn see_who_is_born_again(&mut self, lives: &[Life]) -> io::Result<()> {
+        for life in lives.iter().filter(|life| life.again) {
+            let seen = self.members.get(&life.pid).map_or(0, |member| member.seen);
+            if self.system.entry(life.pid)?.is_none_or(|entry| entry.start > seen) {
+                self.doubts.add(0);
+                self.stale.insert(life.pid);
+            }
+        }
+        Ok(())
+    }
+
+    /// Who has a parent that is not followed: it was missed, and its pid is one that had a note.
+    fn see_who_is_born_to_nobody(&mut self, all: &Lives) {
+        let parents = all.lives.iter().filter(|life| !life.known).filter_map(|life| life.parent);
+        let nobody = |parent: &u32| !self.lives(*parent) && !all.has_births(*parent);
+        if parents.into_iter().any(|parent| nobody(&parent)) {
+            self.doubts.add(0);
         }
     }
 

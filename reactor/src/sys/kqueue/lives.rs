@@ -40,6 +40,8 @@ pub(super) struct Life {
     pub(super) known: bool,
     /// The end has been told.
     pub(super) over: bool,
+    /// The fuller queue tells of a birth under its pid, which it had told before: that again, or that of the next owner, where the end was lost.
+    pub(super) again: bool,
     pub(super) parent: Option<u32>,
     pub(super) on: [Heard; 2],
     pub(super) execs: u32,
@@ -129,6 +131,7 @@ impl Lives {
                 let Some(part) = part else { continue };
                 part.notes.iter().for_each(|&at| self.of[at] = Some(index));
                 life.known |= part.known;
+                life.again |= part.again && side == Queue::Full as usize;
                 life.parent = life.parent.or(part.parent);
                 life.execs += part.execs;
                 life.on[side] = part.heard;
@@ -168,6 +171,7 @@ type Pair = (Option<usize>, Option<usize>);
 #[derive(Debug, Default)]
 struct Part {
     known: bool,
+    again: bool,
     parent: Option<u32>,
     heard: Heard,
     execs: u32,
@@ -318,6 +322,7 @@ fn parts(
                         splits -= 1;
                         done.extend(current.take());
                     } else {
+                        part.again |= part.known && part.heard == Heard::Follows;
                         part.heard = Heard::Follows;
                         part.parent = part.parent.or(parent);
                     }
