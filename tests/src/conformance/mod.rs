@@ -9,6 +9,8 @@ mod attempt;
 mod births;
 mod case;
 mod changing;
+#[path = "../../../examples/watch/console.rs"]
+mod console;
 mod events;
 mod identity;
 mod kqueue;
