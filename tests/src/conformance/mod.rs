@@ -12,6 +12,7 @@ mod changing;
 #[path = "../../../examples/watch/console.rs"]
 mod console;
 mod events;
+pub mod fault;
 mod identity;
 mod kqueue;
 mod limits;
