@@ -37,16 +37,20 @@ unsafe impl Plain for Info {}
 
 /// One of its fields that are no enumerations.
 macro_rules! field {
-    ($info:expr, $name:ident) => {
-        // SAFETY: the kernel has written all of it, and it is an integer, or some.
-        unsafe { (&raw const (*$info.0.as_ptr()).$name).read() }
-    };
+    ($info:expr, $name:ident) => {{
+        // SAFETY: the structure is there.
+        let field = unsafe { &raw const (*$info.0.as_ptr()).$name };
+        // SAFETY: the kernel has written all of it, and the field is an integer, or some.
+        unsafe { field.read() }
+    }};
 }
 
 impl Info {
     fn state(&self) -> u32 {
+        // SAFETY: the structure is there.
+        let state = unsafe { &raw const (*self.0.as_ptr()).kp_stat };
         // SAFETY: the kernel has written all of it, and an enumeration has four bytes.
-        unsafe { (&raw const (*self.0.as_ptr()).kp_stat).cast::<u32>().read() }
+        unsafe { state.cast::<u32>().read() }
     }
 
     fn is_zombie(&self) -> bool {
