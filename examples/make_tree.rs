@@ -39,6 +39,8 @@ use clap::{Parser, ValueEnum};
 mod account;
 #[path = "make_tree/births.rs"]
 mod births;
+#[path = "watch/console.rs"]
+mod console;
 #[path = "watch/deadline.rs"]
 mod deadline;
 #[path = "make_tree/image.rs"]
@@ -139,34 +141,41 @@ fn main() -> ExitCode {
     if args.get(1).is_some_and(|arg| arg.as_bytes() == image::MARK) {
         image::run(&args);
     }
-    let options = Options::parse();
+    console::open();
+    let code = tree(&Options::parse());
+    console::close(code);
+    ExitCode::from(code)
+}
+
+/// The exit code.
+fn tree(options: &Options) -> u8 {
     if options.shape == Shape::Tree && nodes(options.depth, options.fanout) > LARGEST_TREE {
         eprintln!("make_tree: a tree of more than {LARGEST_TREE} processes is too large");
-        return ExitCode::from(2);
+        return 2;
     }
     if let Some(watch) = options.watch {
-        return watched(watch, &options);
+        return u8::from(!watched(watch, options));
     }
-    if let Err(error) = make(&options) {
+    if let Err(error) = make(options) {
         eprintln!("make_tree: {}: {error}", options.truth.display());
     }
     // `make` only returns if there was nothing to log to.
-    ExitCode::FAILURE
+    1
 }
 
-/// Makes the tree by a child, and watches it.
-fn watched(watch: Watch, options: &Options) -> ExitCode {
+/// Makes the tree by a child, and watches it. Whether all that was done was told.
+fn watched(watch: Watch, options: &Options) -> bool {
     let done = match watched::fork() {
         Ok(Side::Watcher(watcher)) => watcher.run(watch, options),
         Ok(Side::Top(lead)) => match watched::wait_for_lead(lead).and_then(|()| make(options)) {
-            Ok(()) => Ok(ExitCode::FAILURE),
+            Ok(()) => Ok(false),
             Err(error) => Err(error.into()),
         },
         Err(error) => Err(error.into()),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("make_tree: {}: {error}", options.truth.display());
-        ExitCode::FAILURE
+        eprintln!("make_tree: {}: {}: {error}", options.truth.display(), deadline::now());
+        false
     })
 }
 

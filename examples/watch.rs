@@ -22,6 +22,8 @@
 mod account;
 #[path = "make_tree/births.rs"]
 mod births;
+#[path = "watch/console.rs"]
+mod console;
 #[path = "watch/deadline.rs"]
 mod deadline;
 #[path = "watch/kqueue.rs"]
@@ -133,15 +135,35 @@ struct Summary {
     verdict: Verdict,
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() {
+    console::open();
+    let good = match watch() {
+        Ok(good) => good,
+        Err(error) => {
+            println!("failed: {}: {error}", deadline::now());
+            false
+        }
+    };
+    end(u8::from(!good))
+}
+
+fn end(code: u8) -> ! {
+    console::close(code);
+    std::process::exit(code.into())
+}
+
+/// Whether all that was done was told.
+fn watch() -> Result<bool, Box<dyn std::error::Error>> {
     let options = Options::parse();
     if let Some(code) = options.exit {
         std::process::exit(code);
     }
+    deadline::step("becoming a reaper");
     processes::become_subreaper()?;
     let truth = Arc::new(Mutex::new(Truth::default()));
     let so_far = Arc::clone(&truth);
     deadline::start(Duration::from_secs(options.time_limit), move || progress(&so_far))?;
+    deadline::step("opening a source");
     let started = Instant::now();
     let summary = if options.queue || options.native {
         let tracker = queue::Tracker::start(&options)?;
@@ -175,7 +197,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         verdict.wrong,
     );
     println!("wrong {} missing {} duplicate {}", verdict.wrong, verdict.missing, verdict.twice);
-    std::process::exit(i32::from(!verdict.is_good()));
+    Ok(verdict.is_good())
 }
 
 /// For a program that hangs. Whoever forks may hold the truth meanwhile.
@@ -240,7 +262,7 @@ fn start(
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         if let Err(error) = work() {
             println!("failed: {name}: {error}");
-            std::process::exit(1);
+            end(1);
         }
     })
 }

@@ -3,11 +3,18 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-static STEP: Mutex<Option<(&str, Instant)>> = Mutex::new(None);
+use crate::console;
+
+static STEP: Mutex<Option<(&'static str, Instant)>> = Mutex::new(None);
 
 /// From here on it is this; it may take as long as the limit says, anew.
 pub(crate) fn step(name: &'static str) {
     *STEP.lock().unwrap_or_else(PoisonError::into_inner) = Some((name, Instant::now()));
+}
+
+/// The step.
+pub(crate) fn now() -> &'static str {
+    STEP.lock().unwrap_or_else(PoisonError::into_inner).map_or("beginning", |(name, _)| name)
 }
 
 /// Ends the program with code 1 when one step takes longer than this. `so_far` says how far it has come.
@@ -19,6 +26,7 @@ pub(crate) fn start(limit: Duration, so_far: impl Fn() -> String + Send + 'stati
             let Some((name, begun)) = step else { continue };
             if begun.elapsed() > limit {
                 println!("hung: {name}, for {:.0} s; so far: {}", begun.elapsed().as_secs_f64(), so_far());
+                console::close(1);
                 std::process::exit(1);
             }
         }

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use proc_watch::{AttachError, EventKind, Events, Missing, PersistentId, Watcher};
+#[cfg(target_os = "linux")]
+use proc_watch::PersistentId;
+use proc_watch::{AttachError, EventKind, Events, Missing, Watcher};
 use tests::compare::{End, Ends, Life, compare_with};
 use tests::seen::{ATTEMPTS, Seen};
 use tests::sources::{Forced, sources};

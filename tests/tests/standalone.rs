@@ -114,3 +114,38 @@ fn called_by_a_relative_name() {
     assert_eq!((output.status.code(), tap.bad.len()), (Some(0), 0), "{output:?}");
     assert!(tap.good.iter().any(|line| line == "C17 no_descriptors on a script"), "{tap:?}");
 }
+
+/// As the first process of a machine whose kernel opens nothing for it (FreeBSD's does not), and gives it `--` for an argument.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_first_process_speaks_on_the_console() {
+    // As nobody there can be no such machine.
+    if !std::fs::read_to_string("/proc/self/status").is_ok_and(|text| text.contains("\nUid:\t0\t")) {
+        return;
+    }
+    let dev = tempfile::tempdir().expect("a directory");
+    let console = dev.path().join("console");
+    for name in ["null", "console"] {
+        std::fs::write(dev.path().join(name), "").expect("a file");
+    }
+    let script = "mount --make-rprivate / && mount --bind /dev/null $0/null && mount --rbind $0 /dev && exec $1 -- \
+                  --source script --only C18 <&- >&- 2>&-";
+    let status = Command::new("unshare")
+        .args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script])
+        .args([dev.path(), env!("CARGO_BIN_EXE_conformance").as_ref()])
+        .status();
+    match status {
+        // Not even root may, in some containers.
+        Ok(status) if !status.success() && std::fs::read(&console).is_ok_and(|said| said.is_empty()) => {
+            let may = Command::new("unshare").args(["--mount", "--pid", "--fork", "true"]).status();
+            assert!(!may.is_ok_and(|status| status.success()), "{status}, and nothing was said");
+        }
+        Ok(status) => {
+            let said = std::fs::read_to_string(&console).expect("text");
+            assert!(status.success() && said.starts_with("TAP version 13\n"), "{status}: {said}");
+            assert!(said.ends_with("# the first process ends with 0\n"), "{said}");
+        }
+        // Without that program it is not to be had.
+        Err(_) => {}
+    }
+}

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use proc_reactor::{Kevent, Queue, QueueError};
 
+use super::fault;
+
 /// kevent(2), and nothing else: what cases ask of a kernel.
 pub trait Kernel: Debug + Send + Sync {
     /// Makes the changes, and waits for events; how many there are.
@@ -71,7 +73,10 @@ impl Kqueue {
         timeout: Option<Duration>,
     ) -> Result<usize, Refused> {
         match self {
-            Self::Ours(queue) => queue.kevent(changes, events, timeout).map_err(Refused::Ours),
+            Self::Ours(queue) => {
+                let result = queue.kevent(changes, events, timeout).map_err(Refused::Ours);
+                fault::spoil(result, changes, events)
+            }
             Self::Kernel(kernel) => kernel.kevent(changes, events, timeout).map_err(Refused::Kernel),
         }
     }

@@ -9,7 +9,10 @@ mod attempt;
 mod births;
 mod case;
 mod changing;
+#[path = "../../../examples/watch/console.rs"]
+mod console;
 mod events;
+pub mod fault;
 mod identity;
 mod kqueue;
 mod limits;

@@ -74,6 +74,8 @@ impl Options {
                 "--break" => options.broken = Some(named(&value()?)?.name.to_owned()),
                 "--hang" => options.hanging = Some(named(&value()?)?.name.to_owned()),
                 NATIVE_CASE => options.native_case = Some(named(&value()?)?.name),
+                // What FreeBSD's kernel gives to the first process.
+                "--" => {}
                 _ => return Err(format!("no option {option}")),
             }
         }

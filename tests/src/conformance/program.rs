@@ -11,6 +11,7 @@ use proc_reactor::flags::NOTE_EXIT;
 
 use super::attempt::{Outcome, Setting, Skip};
 use super::case::{Case, Place};
+use super::console;
 use super::kqueue::Kernels;
 use super::options::{HELP, NATIVE_CASE, Options};
 use super::puppet;
@@ -58,15 +59,23 @@ static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 pub fn run(arguments: &[OsString]) -> ExitCode {
     puppet::set_program(own_path());
     puppet::play(arguments);
+    console::open();
+    let code = told(arguments);
+    console::close(code);
+    ExitCode::from(code)
+}
+
+/// The exit code.
+fn told(arguments: &[OsString]) -> u8 {
     if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
         print!("{HELP}");
-        return ExitCode::SUCCESS;
+        return 0;
     }
     let options = match Options::parse(arguments) {
         Ok(options) => options,
         Err(error) => {
             eprintln!("conformance: {error}\n\n{HELP}");
-            return ExitCode::from(2);
+            return 2;
         }
     };
     std::panic::set_hook(Box::new(|panic| {
@@ -83,11 +92,11 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
         None => all(&options, &watchdog),
     };
     match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(true) => 0,
+        Ok(false) => 1,
         Err(error) => {
             eprintln!("conformance: standard output: {error}");
-            ExitCode::FAILURE
+            1
         }
     }
 }

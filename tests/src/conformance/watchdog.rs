@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::step;
+use super::{console, step};
 
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(100);
@@ -52,5 +52,6 @@ fn hung(name: &str, after: Duration) -> ! {
     let mut out = std::io::stdout();
     // There is nobody left to tell if it cannot be written.
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    console::close(1);
     std::process::exit(1)
 }

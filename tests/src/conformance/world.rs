@@ -10,6 +10,7 @@ use proc_reactor::{
 };
 
 use super::case::Place;
+use super::fault;
 use super::kqueue::{Kernels, Kqueue};
 use super::os::PATIENCE;
 use super::real::{Real, until};
@@ -147,7 +148,7 @@ impl World {
         // see all that the cases start from birth, and the cases are to attach to what runs already.
         let idle = world.stage.quick(0);
         let both = Kevent::process(idle, EV_ADD, NOTE_EXIT | NOTE_EXEC);
-        change(&world.witness, both).expect("it lives");
+        fault::without(|| change(&world.witness, both)).expect("it lives");
         world
     }
 
@@ -184,7 +185,7 @@ impl World {
     // Processes.
 
     fn born(&mut self, pid: u32) -> u32 {
-        match change(&self.witness, Kevent::process(pid, EV_ADD, NOTE_EXIT)) {
+        match fault::without(|| change(&self.witness, Kevent::process(pid, EV_ADD, NOTE_EXIT))) {
             Ok(()) => {}
             // Kernels that find no zombies (C4): its end is no news.
             Err(libc::ESRCH) if self.place == Place::Kernel => *self.ends.entry(pid).or_default() += 1,
@@ -195,7 +196,8 @@ impl World {
 
     fn listen(&mut self, timeout: Option<Duration>) {
         let mut events = [Kevent::default(); 64];
-        let count = self.witness.kevent(&[], &mut events, timeout).expect("a queue that works");
+        let count =
+            fault::without(|| self.witness.kevent(&[], &mut events, timeout)).expect("a queue that works");
         for event in &events[..count] {
             self.lost |= event.fflags & NOTE_TRACKERR != 0;
             if event.fflags & NOTE_EXIT != 0 {

@@ -1,7 +1,9 @@
-//! DragonFly's process table (sysctl(3), kinfo_proc; AFORK: sys/acct.h, P_WEXIT: sys/proc.h).
+//! DragonFly's process table (sysctl(3); kinfo_proc: sys/kinfo.h; its states: sys/proc_common.h; AFORK: sys/acct.h; P_WEXIT: sys/proc.h; who
+//! is told of: kern/kern_proc.c).
 #![expect(unsafe_code, reason = "what the kernel writes is taken for a structure")]
 
 use std::io;
+use std::mem::{MaybeUninit, offset_of};
 
 use libc::{CTL_KERN, KERN_PROC, kinfo_proc};
 
@@ -16,45 +18,86 @@ const P_WEXIT: i32 = 0x2000;
 /// Of `enum procstat`.
 const SZOMB: u32 = 4;
 
-/// The structure as bytes that need not be what Rust takes for an enumeration.
+// By sys/kinfo.h, on the only processors that it runs on.
+const _: () = {
+    assert!(offset_of!(kinfo_proc, kp_flags) == 8 && offset_of!(kinfo_proc, kp_stat) == 12);
+    assert!(offset_of!(kinfo_proc, kp_acflag) == 20 && offset_of!(kinfo_proc, kp_start) == 96);
+    assert!(offset_of!(kinfo_proc, kp_comm) == 112 && offset_of!(kinfo_proc, kp_uid) == 132);
+    assert!(offset_of!(kinfo_proc, kp_pid) == 220 && offset_of!(kinfo_proc, kp_ppid) == 224);
+    assert!(offset_of!(kinfo_proc, kp_exitstat) == 292 && offset_of!(kinfo_proc, kp_nthreads) == 296);
+};
+
+/// The structure as bytes: of who has no thread any more, and of the kernel's own, its enumerations have no value that Rust knows.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-struct Info(kinfo_proc);
+struct Info(MaybeUninit<kinfo_proc>);
 
-// SAFETY: integers, characters and addresses as integers. Its only enumeration, `kp_stat`, is a C one, which the kernel writes with its own
-// values only.
+// SAFETY: nothing is asked of the bytes.
 unsafe impl Plain for Info {}
 
-pub(super) fn entry(pid: u32) -> io::Result<Option<Entry>> {
-    Ok(one(pid)?.map(|info| of(&info.0, offset())))
+/// One of its fields that are no enumerations.
+macro_rules! field {
+    ($info:expr, $name:ident) => {{
+        // SAFETY: the structure is there.
+        let field = unsafe { &raw const (*$info.0.as_ptr()).$name };
+        // SAFETY: the kernel has written all of it, and the field is an integer, or some.
+        unsafe { field.read() }
+    }};
 }
 
+impl Info {
+    fn state(&self) -> u32 {
+        // SAFETY: the structure is there.
+        let state = unsafe { &raw const (*self.0.as_ptr()).kp_stat };
+        // SAFETY: the kernel has written all of it, and an enumeration has four bytes.
+        unsafe { state.cast::<u32>().read() }
+    }
+
+    fn is_zombie(&self) -> bool {
+        self.state() == SZOMB
+    }
+
+    /// None of the kernel's own threads, which have no pid and come at the end of the list.
+    fn pid(&self) -> Option<u32> {
+        u32::try_from(field!(self, kp_pid)).ok()
+    }
+}
+
+pub(super) fn entry(pid: u32) -> io::Result<Option<Entry>> {
+    Ok(one(pid)?.and_then(|info| of(&info, offset())))
+}
+
+/// KERN_PROC_PID finds no zombies, and says of them what it says of nobody.
 fn one(pid: u32) -> io::Result<Option<Info>> {
-    sysctl::one(&[CTL_KERN, KERN_PROC, libc::KERN_PROC_PID, pid as i32])
+    let found: Option<Info> = sysctl::one(&[CTL_KERN, KERN_PROC, libc::KERN_PROC_PID, pid as i32])?;
+    if found.is_some() {
+        return Ok(found);
+    }
+    Ok(list()?.into_iter().find(|info| info.pid() == Some(pid)))
+}
+
+fn list() -> io::Result<Vec<Info>> {
+    sysctl::list(|_| vec![CTL_KERN, KERN_PROC, libc::KERN_PROC_ALL])
 }
 
 pub(super) fn entries() -> io::Result<Vec<Entry>> {
     let offset = offset();
-    let list: Vec<Info> = sysctl::list(|_| vec![CTL_KERN, KERN_PROC, libc::KERN_PROC_ALL])?;
-    Ok(list.iter().map(|info| of(&info.0, offset)).collect())
+    Ok(list()?.iter().filter_map(|info| of(info, offset)).collect())
 }
 
-fn is_zombie(info: &kinfo_proc) -> bool {
-    info.kp_stat as u32 == SZOMB
-}
-
-fn of(info: &kinfo_proc, offset: u64) -> Entry {
-    let zombie = is_zombie(info);
-    let start = info.kp_start.tv_sec as u64 * 1_000_000_000 + info.kp_start.tv_usec as u64 * 1_000;
-    Entry {
-        pid: info.kp_pid as u32,
-        parent: info.kp_ppid as u32,
+fn of(info: &Info, offset: u64) -> Option<Entry> {
+    let zombie = info.is_zombie();
+    let start = field!(info, kp_start);
+    let start = start.tv_sec as u64 * 1_000_000_000 + start.tv_usec as u64 * 1_000;
+    Some(Entry {
+        pid: info.pid()?,
+        parent: field!(info, kp_ppid) as u32,
         start: start.saturating_sub(offset),
-        threads: if zombie { 0 } else { info.kp_nthreads.max(1) as u32 },
-        ending: info.kp_flags & P_WEXIT != 0,
-        status: zombie.then_some(i32::from(info.kp_exitstat)),
-        executed: info.kp_acflag & AFORK == 0,
-    }
+        threads: if zombie { 0 } else { field!(info, kp_nthreads).max(1) as u32 },
+        ending: field!(info, kp_flags) & P_WEXIT != 0,
+        status: zombie.then_some(i32::from(field!(info, kp_exitstat))),
+        executed: field!(info, kp_acflag) & AFORK == 0,
+    })
 }
 
 /// NOTE_TRACK tells of them.
@@ -73,8 +116,9 @@ pub(super) fn metadata(pid: u32) -> Metadata {
     metadata.exe = kern(libc::KERN_PROC_PATHNAME).map(|path| sysctl::text(&path).into());
     metadata.argv = kern(libc::KERN_PROC_ARGS).map(|argv| sysctl::texts(&argv));
     match one(pid) {
-        Ok(Some(Info(info))) if !is_zombie(&info) => {
-            (metadata.uid, metadata.comm) = (Ok(info.kp_uid), Ok(sysctl::name(&info.kp_comm)));
+        Ok(Some(info)) if !info.is_zombie() => {
+            (metadata.uid, metadata.comm) =
+                (Ok(field!(info, kp_uid)), Ok(sysctl::name(&field!(info, kp_comm))));
         }
         _ => return Metadata::missing(Missing::Gone),
     }

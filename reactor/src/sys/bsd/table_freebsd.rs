@@ -1,4 +1,4 @@
-//! FreeBSD's process table (sysctl(3), kinfo_proc; P_EXEC and P_WEXIT: sys/proc.h).
+//! FreeBSD's process table (sysctl(3); kinfo_proc: sys/user.h; P_EXEC, P_WEXIT and SZOMB: sys/proc.h; the counts of forks: vm/vm_meter.c).
 #![expect(unsafe_code, reason = "a sysctl that is found by its name")]
 
 use std::ffi::CStr;
@@ -10,6 +10,19 @@ use libc::{CTL_KERN, KERN_PROC, kinfo_proc};
 use super::super::kqueue::Entry;
 use super::sysctl::{self, Plain};
 use crate::process::metadata::{Metadata, Missing};
+
+// By sys/user.h of 12 and later, where longs have eight bytes: the kernel says the size, and nothing says where the rest is.
+#[cfg(target_pointer_width = "64")]
+const _: () = {
+    use std::mem::offset_of;
+    assert!(size_of::<kinfo_proc>() == 1088);
+    assert!(offset_of!(kinfo_proc, ki_pid) == 72 && offset_of!(kinfo_proc, ki_ppid) == 76);
+    assert!(offset_of!(kinfo_proc, ki_uid) == 168 && offset_of!(kinfo_proc, ki_xstat) == 304);
+    assert!(offset_of!(kinfo_proc, ki_start) == 336 && offset_of!(kinfo_proc, ki_flag) == 368);
+    assert!(offset_of!(kinfo_proc, ki_stat) == 388 && offset_of!(kinfo_proc, ki_comm) == 447);
+    assert!(offset_of!(kinfo_proc, ki_numthreads) == 596);
+    assert!(libc::P_WEXIT == 0x2000 && libc::P_EXEC == 0x4000 && libc::SZOMB == 5);
+};
 
 // SAFETY: integers, characters and pointers, which nobody follows.
 unsafe impl Plain for kinfo_proc {}

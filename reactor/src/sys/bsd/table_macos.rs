@@ -1,4 +1,4 @@
-//! macOS's process table (libproc; PROC_FLAG_: sys/proc_info.h).
+//! macOS's process table (libproc; the structures and PROC_FLAG_: sys/proc_info.h).
 #![expect(unsafe_code, reason = "calls of libproc")]
 
 use std::ffi::{OsStr, OsString};
@@ -18,19 +18,51 @@ const ZOMBIES_TOO: u64 = 1;
 /// How often a list is asked for anew because it has grown.
 const ATTEMPTS: usize = 16;
 
+// By sys/proc_info.h.
+const _: () = {
+    use std::mem::offset_of;
+    assert!(size_of::<libc::proc_bsdinfo>() == 136 && size_of::<libc::proc_bsdshortinfo>() == 64);
+    assert!(
+        offset_of!(libc::proc_bsdinfo, pbi_status) == 4 && offset_of!(libc::proc_bsdinfo, pbi_xstatus) == 8
+    );
+    assert!(offset_of!(libc::proc_bsdinfo, pbi_ppid) == 16 && offset_of!(libc::proc_bsdinfo, pbi_comm) == 48);
+    assert!(offset_of!(libc::proc_bsdinfo, pbi_start_tvsec) == 120);
+    assert!(offset_of!(libc::proc_bsdshortinfo, pbsi_flags) == 32);
+};
+
 pub(super) fn entry(pid: u32) -> io::Result<Option<Entry>> {
-    Ok(one(pid)?.map(|info| of(&info, offset())))
+    looked_up(pid, offset())
+}
+
+/// Who has become another user's (a child that runs sudo or ps, say) is still told of, without start and status.
+fn looked_up(pid: u32, offset: u64) -> io::Result<Option<Entry>> {
+    match one(pid) {
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+            // SAFETY: integers and characters.
+            let info = unsafe { info::<libc::proc_bsdshortinfo>(pid, libc::PROC_PIDT_SHORTBSDINFO) }?;
+            Ok(info.map(|info| in_short(&info)))
+        }
+        looked => Ok(looked?.map(|info| of(&info, offset))),
+    }
 }
 
 fn one(pid: u32) -> io::Result<Option<libc::proc_bsdinfo>> {
-    let mut info = MaybeUninit::<libc::proc_bsdinfo>::uninit();
-    let size = size_of::<libc::proc_bsdinfo>() as i32;
+    // SAFETY: integers and characters.
+    unsafe { info(pid, libc::PROC_PIDTBSDINFO) }
+}
+
+/// A structure about a process; `None` if there is no such process.
+///
+/// # Safety
+/// Every pattern of bits is a `T`.
+unsafe fn info<T>(pid: u32, flavor: libc::c_int) -> io::Result<Option<T>> {
+    let mut info = MaybeUninit::<T>::uninit();
+    let size = size_of::<T>() as i32;
     // SAFETY: at most as many bytes are written as are said, which is what there is room for.
-    let written = unsafe {
-        libc::proc_pidinfo(pid as i32, libc::PROC_PIDTBSDINFO, ZOMBIES_TOO, info.as_mut_ptr().cast(), size)
-    };
+    let written =
+        unsafe { libc::proc_pidinfo(pid as i32, flavor, ZOMBIES_TOO, info.as_mut_ptr().cast(), size) };
     if written == size {
-        // SAFETY: all of it was written.
+        // SAFETY: all of it was written, and any bytes are one.
         return Ok(Some(unsafe { info.assume_init() }));
     }
     let error = io::Error::last_os_error();
@@ -44,10 +76,14 @@ pub(super) fn entries() -> io::Result<Vec<Entry>> {
     let offset = offset();
     // SAFETY: at most as many bytes are written as there is room for.
     let pids = pids(|room, size| unsafe { libc::proc_listallpids(room.cast(), size) })?;
+    // libproc says 0 where the call has failed. There is always somebody.
+    if pids.is_empty() {
+        return Err(io::Error::last_os_error());
+    }
     let mut entries = Vec::with_capacity(pids.len());
     for pid in pids {
         // Who has gone since, and who may not be looked at, is not there.
-        entries.extend(one(pid).ok().flatten().map(|info| of(&info, offset)));
+        entries.extend(looked_up(pid, offset).ok().flatten());
     }
     Ok(entries)
 }
@@ -85,6 +121,18 @@ fn of(info: &libc::proc_bsdinfo, offset: u64) -> Entry {
         ending: info.pbi_flags & PROC_FLAG_INEXIT != 0,
         status: zombie.then_some(info.pbi_xstatus as i32),
         executed: info.pbi_flags & PROC_FLAG_EXEC != 0,
+    }
+}
+
+fn in_short(info: &libc::proc_bsdshortinfo) -> Entry {
+    Entry {
+        pid: info.pbsi_pid,
+        parent: info.pbsi_ppid,
+        start: 0,
+        threads: u32::from(info.pbsi_status != libc::SZOMB),
+        ending: info.pbsi_flags & PROC_FLAG_INEXIT != 0,
+        status: None,
+        executed: info.pbsi_flags & PROC_FLAG_EXEC != 0,
     }
 }
 

@@ -1,4 +1,4 @@
-//! NetBSD's process table (sysctl(7), kinfo_proc2; the states: sys/proc.h, AFORK: sys/acct.h).
+//! NetBSD's process table (sysctl(7); kinfo_proc2: sys/sysctl.h; the states: sys/proc.h; AFORK: sys/acct.h).
 #![expect(unsafe_code, reason = "what the kernel writes is taken for a structure")]
 
 use std::io;
@@ -12,10 +12,21 @@ use crate::process::metadata::{Metadata, Missing};
 
 /// It has forked off and run no program since.
 const AFORK: u16 = 0x01;
-/// States of the process, not of a thread.
+/// States of the process, not of a thread: about to die, waited for, and almost so.
 const SDYING: u64 = 3;
 const SZOMB: u64 = 5;
 const SDEAD: u64 = 6;
+
+// By sys/sysctl.h, which gives every field a size that is the same on all machines.
+const _: () = {
+    use std::mem::offset_of;
+    assert!(size_of::<kinfo_proc2>() == 680);
+    assert!(offset_of!(kinfo_proc2, p_pid) == 116 && offset_of!(kinfo_proc2, p_ppid) == 120);
+    assert!(offset_of!(kinfo_proc2, p_uid) == 136 && offset_of!(kinfo_proc2, p_xstat) == 364);
+    assert!(offset_of!(kinfo_proc2, p_acflag) == 366 && offset_of!(kinfo_proc2, p_comm) == 368);
+    assert!(offset_of!(kinfo_proc2, p_ustart_sec) == 456 && offset_of!(kinfo_proc2, p_nlwps) == 616);
+    assert!(offset_of!(kinfo_proc2, p_realstat) == 632);
+};
 
 // SAFETY: integers, characters and addresses as integers.
 unsafe impl Plain for kinfo_proc2 {}
@@ -43,7 +54,7 @@ fn is_zombie(info: &kinfo_proc2) -> bool {
 
 fn of(info: &kinfo_proc2, offset: u64) -> Entry {
     let zombie = is_zombie(info);
-    // None of a zombie: the area that has it is gone.
+    // None of who has ended or is about to: it is told with what the first thread does.
     let start = u64::from(info.p_ustart_sec) * 1_000_000_000 + u64::from(info.p_ustart_usec) * 1_000;
     Entry {
         pid: info.p_pid as u32,

@@ -1,4 +1,4 @@
-//! OpenBSD's process table (sysctl(2), kinfo_proc; the states and PS_ flags: sys/proc.h).
+//! OpenBSD's process table (sysctl(2); kinfo_proc, and what is told of whom: sys/sysctl.h; the states and PS_ flags: sys/proc.h).
 #![expect(unsafe_code, reason = "what the kernel writes is taken for a structure")]
 
 use std::io;
@@ -13,9 +13,19 @@ use crate::process::metadata::{Metadata, Missing};
 /// It has run a program since it was born.
 const PS_EXEC: u32 = 0x2;
 const PS_EXITING: u32 = 0x8;
-/// Ended; the former is of before 2014.
-const SZOMB: i8 = 5;
+/// It may be waited for.
+const PS_ZOMBIE: u32 = 0x4_0000;
+/// Of its first thread, which is the last to go: it has ended, and is yet to be made a zombie.
 const SDEAD: i8 = 6;
+
+// By sys/sysctl.h, which gives every field a size that is the same on all machines. The size is told to the kernel.
+const _: () = {
+    use std::mem::offset_of;
+    assert!(offset_of!(kinfo_proc, p_pid) == 108 && offset_of!(kinfo_proc, p_ppid) == 112);
+    assert!(offset_of!(kinfo_proc, p_uid) == 128 && offset_of!(kinfo_proc, p_stat) == 304);
+    assert!(offset_of!(kinfo_proc, p_xstat) == 308 && offset_of!(kinfo_proc, p_comm) == 312);
+    assert!(offset_of!(kinfo_proc, p_ustart_sec) == 408 && offset_of!(kinfo_proc, p_psflags) == 560);
+};
 
 // SAFETY: integers, characters and addresses as integers.
 unsafe impl Plain for kinfo_proc {}
@@ -38,11 +48,12 @@ pub(super) fn entries() -> io::Result<Vec<Entry>> {
 }
 
 fn is_zombie(info: &kinfo_proc) -> bool {
-    matches!(info.p_stat, SZOMB | SDEAD)
+    info.p_psflags & PS_ZOMBIE != 0 || info.p_stat == SDEAD
 }
 
 fn of(info: &kinfo_proc, offset: u64) -> Entry {
     let zombie = is_zombie(info);
+    // None of a zombie.
     let start = info.p_ustart_sec * 1_000_000_000 + u64::from(info.p_ustart_usec) * 1_000;
     Entry {
         pid: info.p_pid as u32,

@@ -66,7 +66,11 @@ impl Census {
     }
 
     pub(super) fn ended(&mut self, pid: u32) {
-        self.urgent |= self.forkers.contains(&pid) || self.several.contains(&pid);
+        // It cannot be asked any more how many threads it had, and who has its pid next is somebody else.
+        if self.forkers.remove(&pid) {
+            self.several.insert(pid);
+        }
+        self.urgent |= self.several.contains(&pid);
     }
 
     /// `foreign` births were of others for certain.
@@ -117,14 +121,14 @@ impl<S: System> Follower<S> {
             }
             let next = self.census.looked + PACE;
             if now < next && !self.census.urgent {
-                return self.system.alarm(next - now);
+                return self.wake(next - now);
             }
         }
         self.census.looked = now;
         let Looked { foreign, young } = self.look(out)?;
         if young && !self.census.urgent {
             self.census.due = true;
-            return self.system.alarm(SETTLED);
+            return self.wake(SETTLED);
         }
         let (beyond, time) = (self.beyond(), self.system.now());
         let unexplained = match (beyond, self.census.beyond) {
@@ -163,6 +167,7 @@ impl<S: System> Follower<S> {
         for _ in 0..PASSES {
             let entries = self.system.entries()?;
             // Who is in the table had been told of by now, or has been missed; or is being born.
+            let begun = out.len();
             self.round(out)?;
             let now = self.system.now();
             let mut found = self.missed(&entries);
@@ -183,7 +188,7 @@ impl<S: System> Follower<S> {
                 break;
             }
             for entry in found {
-                self.adopt(entry, out)?;
+                self.adopt(entry, begun, out)?;
             }
         }
         Ok(looked)
@@ -224,10 +229,17 @@ impl<S: System> Follower<S> {
         self.ended.get(&entry.pid).is_some_and(|ended| entry.start <= *ended)
     }
 
-    /// Tells of somebody whose birth nobody told of, and follows it.
-    fn adopt(&mut self, entry: Entry, out: &mut Vec<Stamped>) -> io::Result<()> {
+    /// Tells of somebody whose birth nobody told of, and follows it. Its parent may have ended since it was looked at, which was told from
+    /// `begun` on.
+    fn adopt(&mut self, entry: Entry, begun: usize, out: &mut Vec<Stamped>) -> io::Result<()> {
         let (time, pid, parent) = (self.system.now(), entry.pid, entry.parent);
-        out.push(Stamped { time, change: Change::Fork { parent, thread: parent, child: pid } });
+        let fork = |time| Stamped { time, change: Change::Fork { parent, thread: parent, child: pid } };
+        let is_end =
+            |stamped: &Stamped| matches!(stamped.change, Change::End { process, .. } if process == parent);
+        match out[begun..].iter().position(is_end) {
+            Some(at) => out.insert(begun + at, fork(out[begun + at].time)),
+            None => out.push(fork(time)),
+        }
         self.census.born(None);
         if entry.is_zombie() {
             if entry.executed {
@@ -237,7 +249,7 @@ impl<S: System> Follower<S> {
             return Ok(());
         }
         let on = self.follow_on_all(pid, time)?;
-        self.members.insert(pid, Member { parent, on, ..Member::default() });
+        self.members.insert(pid, Member { parent, on, seen: time, ..Member::default() });
         self.tell_missed_exec(Some(entry), pid, time, out)?;
         if self.queues().all(|queue| on[queue as usize] == Heard::No) {
             // By none, though it is there.
@@ -279,7 +291,7 @@ impl<S: System> Follower<S> {
                     continue;
                 };
                 if self.is_missed(&entry) {
-                    self.adopt(entry, out)?;
+                    self.adopt(entry, out.len(), out)?;
                     parents.push(child);
                 }
             }
@@ -312,7 +324,8 @@ impl<S: System> Follower<S> {
                 }
             }
         }
-        self.members.insert(pid, Member { parent: entry.parent, on, ..Member::default() });
+        let seen = self.system.now();
+        self.members.insert(pid, Member { parent: entry.parent, on, seen, ..Member::default() });
         Ok(())
     }
 
@@ -394,7 +407,8 @@ impl<S: System> Follower<S> {
         Ok(())
     }
 
-    /// Who is followed, and is not there: its end was lost.
+    /// Who is followed, and is not there: its end was lost. Who is only not in the list (some systems leave out whom one may not look at)
+    /// is asked for by itself.
     fn drop_the_dead(&mut self, out: &mut Vec<Stamped>) -> io::Result<()> {
         let members: Vec<u32> = self.members.keys().copied().filter(|pid| *pid != self.me).collect();
         let entries: FxHashMap<u32, Entry> =
@@ -413,8 +427,16 @@ impl<S: System> Follower<S> {
             })
             .collect();
         for pid in dead.into_iter().filter(|pid| !reborn.contains(pid)) {
-            if self.lives(pid) {
-                let status = entries.get(&pid).and_then(|entry| entry.status);
+            if let Some(seen) =
+                self.members.get(&pid).filter(|member| member.ended.is_none()).map(|it| it.seen)
+            {
+                let is_it = |entry: &Entry| entry.start <= seen;
+                let entry = self.system.entry(pid)?.filter(is_it);
+                if entry.is_some_and(|entry| !entry.is_zombie()) {
+                    continue;
+                }
+                let entry = entry.or(entries.get(&pid).copied().filter(is_it));
+                let status = entry.and_then(|entry| entry.status);
                 self.synthesize_end(pid, status, time, out);
             } else {
                 self.members.remove(&pid);

@@ -33,6 +33,8 @@ pub(crate) struct Follower<S> {
     /// When it began.
     pub(super) opened: u64,
     round: Vec<(Queue, Note)>,
+    /// Where in it the fuller queue was read again.
+    again: usize,
     notes: Vec<Note>,
     /// Who was told of by one queue only, and since when.
     alone: FxHashMap<u32, u64>,
@@ -46,6 +48,8 @@ pub(crate) struct Follower<S> {
     probed: FxHashSet<u32>,
     /// Ended before they could be followed on a queue, and are yet to be told by the other; and when they were told of.
     gone: FxHashMap<u32, u64>,
+    /// When the alarm rings that was asked for in this round.
+    alarm: Option<u64>,
     pub(super) census: Census,
     pub(super) doubts: Doubts,
 }
@@ -82,6 +86,7 @@ impl<S: System> Follower<S> {
             me,
             opened,
             round: Vec::new(),
+            again: 0,
             notes: Vec::new(),
             alone: FxHashMap::default(),
             late: Vec::new(),
@@ -89,6 +94,7 @@ impl<S: System> Follower<S> {
             stale: FxHashSet::default(),
             probed: FxHashSet::default(),
             gone: FxHashMap::default(),
+            alarm: None,
             census: Census::default(),
             doubts: Doubts::default(),
         };
@@ -119,17 +125,20 @@ impl<S: System> Follower<S> {
     /// Reads all that is queued and tells it. True if there was anything.
     pub(super) fn round(&mut self, out: &mut Vec<Stamped>) -> io::Result<bool> {
         let time = self.system.now();
-        let gone = self.look_for_the_gone()?;
+        // Whoever waits for one asks anew.
+        self.alarm = None;
+        let mut gone = self.look_for_the_gone()?;
         self.round.clear();
         self.read(Queue::Full)?;
         if self.kernel.tracks {
             self.read(Queue::Ends)?;
+            self.again = self.round.len();
             self.read(Queue::Full)?;
         } else {
             let forked = self.round.iter().filter(|(_, note)| note.is_fork()).map(|(_, note)| note.pid);
             self.look_for_children(forked.collect(), out)?;
         }
-        let mut all = Lives::new(&self.kernel, &self.members, &self.round);
+        let mut all = Lives::new(&self.kernel, &self.members, &self.round, self.again);
         let suspects: Vec<u32> =
             all.lives.iter().filter(|life| life.is_suspect()).map(|life| life.pid).collect();
         if !suspects.is_empty() {
@@ -138,8 +147,14 @@ impl<S: System> Follower<S> {
                 self.system.entry(pid)?;
             }
             self.read(Queue::Full)?;
-            all = Lives::new(&self.kernel, &self.members, &self.round);
+            all = Lives::new(&self.kernel, &self.members, &self.round, self.again);
         }
+        for &pid in &all.doubtful {
+            self.doubts.add(0);
+            self.stale.insert(pid);
+        }
+        self.see_who_is_born_again(&all.lives)?;
+        self.see_who_is_born_to_nobody(&all);
         self.see_trouble();
         self.name_parents(&mut all)?;
         self.probe(&mut all)?;
@@ -152,9 +167,21 @@ impl<S: System> Follower<S> {
         }
         self.round = round;
         self.take(&all.lives, time);
+        // The pid is the next one's.
+        gone.retain(|(pid, _)| !all.has_births(*pid));
         self.tell_the_gone(gone, time, out)?;
         self.join_the_alone(time, out)?;
         Ok(!self.round.is_empty())
+    }
+
+    /// Has the next round begin so many nanoseconds from now at the latest. The system knows of one alarm only.
+    pub(super) fn wake(&mut self, after: u64) -> io::Result<()> {
+        let at = self.system.now() + after;
+        if self.alarm.is_some_and(|alarm| alarm <= at) {
+            return Ok(());
+        }
+        self.alarm = Some(at);
+        self.system.alarm(after)
     }
 
     /// Reads a queue until it is empty: an end may stand before a birth that preceded it, for it has the place of an exec.
@@ -165,6 +192,27 @@ impl<S: System> Follower<S> {
             if read < ROOM {
                 return Ok(());
             }
+        }
+    }
+
+    /// Whose birth is told again, in another round, who is not there any more or has a successor.
+    fn see_who_is_born_again(&mut self, lives: &[Life]) -> io::Result<()> {
+        for life in lives.iter().filter(|life| life.again) {
+            let seen = self.members.get(&life.pid).map_or(0, |member| member.seen);
+            if self.system.entry(life.pid)?.is_none_or(|entry| entry.start > seen) {
+                self.doubts.add(0);
+                self.stale.insert(life.pid);
+            }
+        }
+        Ok(())
+    }
+
+    /// Who has a parent that is not followed: it was missed, and its pid is one that had a note.
+    fn see_who_is_born_to_nobody(&mut self, all: &Lives) {
+        let parents = all.lives.iter().filter(|life| !life.known).filter_map(|life| life.parent);
+        let nobody = |parent: &u32| !self.lives(*parent) && !all.has_births(*parent);
+        if parents.into_iter().any(|parent| nobody(&parent)) {
+            self.doubts.add(0);
         }
     }
 
@@ -250,11 +298,9 @@ impl<S: System> Follower<S> {
         let late = std::mem::take(&mut self.late);
         // All of them had ended by then.
         let now = self.system.now();
+        lives.iter().filter(|life| !life.known).for_each(|life| self.census.born(life.parent));
         for life in lives {
             let pid = life.pid;
-            if !life.known {
-                self.census.born(life.parent);
-            }
             if life.exit.is_some() && !life.over {
                 self.census.ended(pid);
                 self.ended.insert(pid, now);
@@ -273,12 +319,10 @@ impl<S: System> Follower<S> {
             }
             let ended = over.then_some(time);
             let parent = life.parent.unwrap_or(0);
-            let member = Member { parent, on: life.on, ended, late };
-            let ended =
-                self.members.insert(pid, member).filter(|_| life.known).and_then(|before| before.ended);
-            if let Some(member) = self.members.get_mut(&pid).filter(|_| ended.is_some()) {
-                member.ended = ended;
-            }
+            let before = self.members.get(&pid).filter(|_| life.known);
+            let seen = before.map_or(now, |before| before.seen);
+            let ended = before.and_then(|before| before.ended).or(ended);
+            self.members.insert(pid, Member { parent, on: life.on, seen, ended, late });
             let since = self.alone.remove(&pid).filter(|_| life.known).unwrap_or(now);
             if !over && life.on.contains(&Heard::No) {
                 self.alone.insert(pid, since);
@@ -294,9 +338,6 @@ impl<S: System> Follower<S> {
 
     /// Who was told of by one queue only is followed by the other from now on.
     fn join_the_alone(&mut self, time: u64, out: &mut Vec<Stamped>) -> io::Result<()> {
-        if self.alone.is_empty() {
-            return Ok(());
-        }
         let due = self.alone.iter().filter(|(_, since)| time >= **since + SETTLED);
         let due: Vec<(u32, u64)> = due.map(|(pid, since)| (*pid, *since)).collect();
         for (pid, since) in due {
@@ -324,7 +365,7 @@ impl<S: System> Follower<S> {
             }
         }
         if !self.alone.is_empty() || !self.gone.is_empty() {
-            self.system.alarm(SETTLED)?;
+            self.wake(SETTLED)?;
         }
         Ok(())
     }

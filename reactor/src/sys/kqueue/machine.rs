@@ -18,7 +18,7 @@ use crate::source::Reading;
 use crate::{Metadata, Missing};
 
 /// What happens between two calls of a reader.
-type Step = Box<dyn FnOnce(&mut Core) + Send>;
+pub(super) type Step = Box<dyn FnOnce(&mut Core) + Send>;
 
 #[derive(Clone, Debug)]
 pub(super) struct Machine {
@@ -43,6 +43,8 @@ pub(super) struct Core {
     pub(super) censuses: usize,
     /// What EV_ADD is to fail with.
     pub(super) refuse: [Option<i32>; 2],
+    /// Who is left out of the whole table, as who may not be looked at is on some systems.
+    pub(super) unlisted: Option<u32>,
 }
 
 impl std::fmt::Debug for Core {
@@ -90,6 +92,7 @@ impl Machine {
             alarm: None,
             censuses: 0,
             refuse: [None; 2],
+            unlisted: None,
         };
         let (fd, _) = UnixStream::pair().expect("descriptors");
         Self { kernel: Arc::new(Mutex::new(kernel)), fd: Arc::new(fd) }
@@ -314,7 +317,8 @@ impl System for Machine {
     fn entries(&mut self) -> io::Result<Vec<Entry>> {
         let mut kernel = self.call();
         kernel.censuses += 1;
-        Ok(kernel.processes.values().copied().collect())
+        let unlisted = kernel.unlisted;
+        Ok(kernel.processes.values().copied().filter(|entry| Some(entry.pid) != unlisted).collect())
     }
 
     fn children(&mut self, pid: u32) -> io::Result<Vec<u32>> {

@@ -16,6 +16,8 @@ mod source;
 mod system;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod timing_tests;
 
 #[cfg(not(target_os = "linux"))]
 pub(crate) use follow::Follower;

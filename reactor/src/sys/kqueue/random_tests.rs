@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use super::follow::Follower;
 use super::kernels::{FREEBSD, Kernel, OPENBSD};
@@ -309,6 +310,26 @@ proptest! {
     }
 
     #[test]
+    fn one_note_is_as_good(batches in batches([0, 0])) {
+        let outcome = run(OPENBSD, 20_000, &batches);
+        if !outcome.lost {
+            exact(&outcome, false)?;
+        }
+        true_as_far_as_told(&outcome)?;
+        prop_assert_eq!(outcome.members, 1);
+    }
+}
+
+/// With six pids nearly all are used again within a reading, which is so rare that it is not all known (docs/design/0011, what is left): the
+/// same ones each time, so that a change is found by what it changes. `PROPTEST_RNG_SEED` and `PROPTEST_CASES` try others.
+fn the_same() -> ProptestConfig {
+    ProptestConfig { cases: 1500, rng_seed: RngSeed::Fixed(12), ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(the_same())]
+
+    #[test]
     fn used_pids_are_told_apart(batches in batches([0, 0])) {
         let outcome = run(FREEBSD, 6, &batches);
         if !outcome.lost {
@@ -318,19 +339,13 @@ proptest! {
         prop_assert_eq!(outcome.members, 1);
     }
 
-    // Where in addition a queue misses one of two lives that follow each other under one pid and one parent within one reading, what it tells of
-    // the other may be taken for it, or for a third (docs/design/0011, what is left). So nothing is asked here but that all comes to rest.
+    // Where in addition a queue misses one of two lives that follow each other under one pid and one parent within one reading, which of
+    // the other's it is not is sometimes not to be known. Then that is said, and what is told is true.
     #[test]
-    fn used_pids_and_missed_ones_come_to_rest(batches in batches([20, 20])) {
+    fn used_pids_and_missed_ones_are_told_apart_or_said(batches in batches([20, 20])) {
         let outcome = run(FREEBSD, 6, &batches);
-        prop_assert_eq!(outcome.members, 1);
-    }
-
-    #[test]
-    fn one_note_is_as_good(batches in batches([0, 0])) {
-        let outcome = run(OPENBSD, 20_000, &batches);
         if !outcome.lost {
-            exact(&outcome, false)?;
+            exact(&outcome, true)?;
         }
         true_as_far_as_told(&outcome)?;
         prop_assert_eq!(outcome.members, 1);

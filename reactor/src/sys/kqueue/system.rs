@@ -63,7 +63,7 @@ impl Note {
 pub(crate) struct Entry {
     pub(crate) pid: u32,
     pub(crate) parent: u32,
-    /// Nanoseconds of the monotonic clock.
+    /// Nanoseconds of the monotonic clock. 0: not told, as of a zombie on some systems, which is then taken for who was there before.
     pub(crate) start: u64,
     /// How many threads; 0 of a zombie.
     pub(crate) threads: u32,

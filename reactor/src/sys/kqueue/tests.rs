@@ -8,18 +8,18 @@ use crate::event::{Change, Stamped};
 use crate::flags::{NOTE_CHILD, NOTE_EXIT};
 use Change::{End, Exec, Fork};
 
-const ME: u32 = 50;
-const ON_FULL: Missed = Missed { on: [true, false], memory: None };
-const ON_ENDS: Missed = Missed { on: [false, true], memory: None };
+pub(super) const ME: u32 = 50;
+pub(super) const ON_FULL: Missed = Missed { on: [true, false], memory: None };
+pub(super) const ON_ENDS: Missed = Missed { on: [false, true], memory: None };
 const ON_BOTH: Missed = Missed { on: [true, true], memory: None };
 
-struct Rig {
-    machine: Machine,
-    follower: Follower<Machine>,
+pub(super) struct Rig {
+    pub(super) machine: Machine,
+    pub(super) follower: Follower<Machine>,
 }
 
 impl Rig {
-    fn new(kernel: Kernel) -> Self {
+    pub(super) fn new(kernel: Kernel) -> Self {
         let machine = Machine::new(kernel);
         machine.lock().put(1, 0);
         machine.lock().put(ME, 1);
@@ -28,7 +28,7 @@ impl Rig {
     }
 
     /// One drain.
-    fn told(&mut self) -> Vec<Change> {
+    pub(super) fn told(&mut self) -> Vec<Change> {
         let mut out: Vec<Stamped> = Vec::new();
         self.follower.round(&mut out).unwrap();
         self.follower.check(&mut out).unwrap();
@@ -36,7 +36,7 @@ impl Rig {
     }
 
     /// A drain when the alarm comes.
-    fn told_later(&mut self) -> Vec<Change> {
+    pub(super) fn told_later(&mut self) -> Vec<Change> {
         let mut kernel = self.machine.lock();
         let alarm = kernel.alarm.take().expect("an alarm");
         kernel.time = alarm.max(kernel.time);
@@ -44,20 +44,20 @@ impl Rig {
         self.told()
     }
 
-    fn doubts(&self) -> bool {
+    pub(super) fn doubts(&self) -> bool {
         self.follower.doubts.some
     }
 
-    fn wait(&self, time: u64) {
+    pub(super) fn wait(&self, time: u64) {
         self.machine.lock().time += time;
     }
 }
 
-fn fork(parent: u32, child: u32) -> Change {
+pub(super) fn fork(parent: u32, child: u32) -> Change {
     Fork { parent, thread: parent, child }
 }
 
-fn end(process: u32, status: i32) -> Change {
+pub(super) fn end(process: u32, status: i32) -> Change {
     End { process, status: Some(status) }
 }
 
