@@ -348,9 +348,9 @@ async fn one_that_needs_longer_to_stop() {
     if !python() {
         return;
     }
-    let rest = "def end(*_):\n    for _ in range(8):\n        say('EXTEND_TIMEOUT_USEC=400000')\n        time.sleep(0.1)\n    \
+    let rest = "def end(*_):\n    for _ in range(8):\n        say('EXTEND_TIMEOUT_USEC=3000000')\n        time.sleep(0.4)\n    \
                 sys.exit(int(sys.argv[1]))\nsignal.signal(signal.SIGTERM, end)\nsay('READY=1')\nwhile True: signal.pause()";
-    let plan = StopPlan::empty().tree(15, Duration::from_millis(200)).tree(9, PATIENCE);
+    let plan = StopPlan::empty().tree(15, Duration::from_secs(2)).tree(9, PATIENCE);
     for watcher in watchers() {
         let supervisor = start(&watcher, [speaker("slow", rest).arg("7").stop(plan.clone())]);
         let service = supervisor.service("slow").unwrap();
@@ -360,7 +360,7 @@ async fn one_that_needs_longer_to_stop() {
         service.start();
         in_time(service.wait_ready()).await.unwrap();
         // The deadline for all is no service's to extend.
-        in_time(supervisor.shutdown(Duration::from_millis(300))).await;
+        in_time(supervisor.shutdown(Duration::from_millis(500))).await;
         assert_eq!(
             service.status().last_end.unwrap().to_string(),
             proc_watch::ExitStatus::Signal { signal: 9, core: false }.to_string()

@@ -44,8 +44,9 @@ pub(crate) struct Process {
     /// The notes on it.
     pub(crate) notes: NoteList,
     statuses: Statuses,
-    /// What an exit said that was taken for that of the birth before, and may have been this one's. `Some(None)`: there were several.
-    ceded: Option<Option<i32>>,
+    /// When an exit was that was taken for that of the birth before and may have been this one's, and what it said; `None`: there were
+    /// several.
+    ceded: Option<(u64, Option<i32>)>,
     /// The next birth of the same pid, if it was told before the exit of this one.
     next: Option<usize>,
 }
@@ -228,6 +229,8 @@ impl Table {
         let process = &mut self.slots[slot];
         process.threads = Threads::Leader;
         process.last_exec = time;
+        // It lives, so that an exit before was not its own.
+        process.ceded = process.ceded.filter(|(exit, _)| *exit > time);
         process.statuses = Statuses::default();
         Some(slot)
     }
@@ -258,7 +261,7 @@ impl Table {
                     time < process.last_exec || (process.origin == Origin::Born && time < process.start);
                 if too_old {
                     // The birth before has ended by an exit already, and has only one: that was this one's.
-                    let ceded = process.ceded.filter(|_| time < process.start)?;
+                    let (_, ceded) = process.ceded.filter(|_| time < process.start)?;
                     let process = self.remove(slot);
                     return Some(Ended { process, ending: Ending::Agreed(ceded) });
                 }
@@ -269,14 +272,14 @@ impl Table {
                 let ending = process.statuses.ending();
                 let process = self.remove(slot);
                 // One that names a parent is its own in any case.
-                let mut unclear = parent == 0 && process.ceded.is_some_and(|ceded| ceded != status);
+                let mut unclear = parent == 0 && process.ceded.is_some_and(|(_, ceded)| ceded != status);
                 if let Some(next) = process.next.map(|next| &mut self.slots[next]) {
                     let may_be_the_next_ones =
                         parent == 0 && next.origin == Origin::Born && next.start.max(next.last_exec) < time;
                     unclear |= may_be_the_next_ones;
                     // Of three or more there is no telling any more which of their ends was whose.
                     let of_two = status.filter(|_| process.ceded.is_none());
-                    next.ceded = may_be_the_next_ones.then_some(of_two);
+                    next.ceded = may_be_the_next_ones.then_some((time, of_two));
                 }
                 return Some(Ended { process, ending: if unclear { Ending::Agreed(None) } else { ending } });
             }
@@ -398,6 +401,12 @@ mod tests {
         let [old, new] = [100, 200].map(|time| born(&mut table, 7, time));
         let first = table.exit(7, 7, 0, 190, Some(1 << 8)).unwrap();
         assert_eq!((first.process.id, first.ending), (old, Ending::Agreed(Some(1 << 8))));
+        let second = table.exit(7, 7, 0, 310, Some(2 << 8)).unwrap();
+        assert_eq!((second.process.id, second.ending), (new, Ending::Agreed(Some(2 << 8))));
+        // It ran a program after the first of them, which then was not its own.
+        let [old, new] = [100, 200].map(|time| born(&mut table, 7, time));
+        assert_eq!(table.exit(7, 7, 0, 300, Some(1 << 8)).unwrap().process.id, old);
+        table.exec(7, 305).unwrap();
         let second = table.exit(7, 7, 0, 310, Some(2 << 8)).unwrap();
         assert_eq!((second.process.id, second.ending), (new, Ending::Agreed(Some(2 << 8))));
         // Of three, the last is told only by who was there alone.
