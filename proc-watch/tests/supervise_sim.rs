@@ -247,3 +247,150 @@ async fn those_after_it_come_again_with_it() {
     let starts: Vec<u64> = supervisor.snapshot().services.iter().map(|service| service.starts).collect();
     assert_eq!(starts, [1, 2, 2]);
 }
+
+/// That of one service.
+async fn state_of(events: &mut ServiceEvents, name: &str, wanted: &str) -> Instant {
+    let told = format!("{name}: {wanted}");
+    loop {
+        let (time, line) = next(events, |kind| matches!(kind, ServiceEventKind::State(_))).await;
+        if line == told {
+            return time;
+        }
+    }
+}
+
+/// Those that fail together do not come back together, and none sooner or later than its jitter allows.
+#[tokio::test(start_paused = true)]
+async fn waits_are_spread() {
+    const MANY: usize = 200;
+    let stage = Stage::new();
+    let (_supervisor, mut events) =
+        stage.start(Supervisor::builder().services((0..MANY).map(|at| service(&at.to_string()))));
+    for _ in 0..MANY {
+        state(&mut events, State::Ready).await;
+    }
+    (0..MANY).for_each(|at| stage.end(&at.to_string(), 1));
+    let mut waits = Vec::new();
+    while waits.len() < MANY {
+        let event = events.next().await.unwrap();
+        if let ServiceEventKind::Again(wait) = event.kind {
+            waits.push(wait.as_micros());
+        }
+    }
+    waits.sort_unstable();
+    assert!((90_000..95_000).contains(&waits[0]), "{waits:?}");
+    assert!((105_000..=110_000).contains(&waits[MANY - 1]), "{waits:?}");
+    waits.dedup();
+    assert!(waits.len() > MANY / 2, "{waits:?}");
+}
+
+/// Hours pass at once, as for a machine that slept: what became due is done, each of it once, and what had a time to be forgotten in is forgotten.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_jumps_hours() {
+    let stage = Stage::new();
+    let mut backoff = Backoff::default();
+    (backoff.first, backoff.stable_for) = (10 * MINUTE, 6_000 * MINUTE);
+    let services = [
+        service("web").backoff(backoff).intensity(1, 60 * MINUTE),
+        service("late").ready(Ready::Notify).ready_within(20 * MINUTE).restart(Restart::Temporary),
+        service("dog").watchdog(30 * MINUTE).ready(Ready::AtOnce).restart(Restart::Temporary),
+    ];
+    let (supervisor, mut events) = stage.start(Supervisor::builder().services(services));
+    state_of(&mut events, "dog", "ready").await;
+    let begun = Instant::now();
+    stage.end("web", 1);
+    state_of(&mut events, "web", "starting").await;
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    tokio::time::advance(300 * MINUTE).await;
+    let mut told = Vec::new();
+    while ["web: ready", "late: stopping", "dog: stopping"]
+        .iter()
+        .any(|line| !told.contains(&(*line).to_owned()))
+    {
+        told.push(next(&mut events, |_| true).await.1);
+    }
+    // A timer's tick is a millisecond.
+    assert!(begun.elapsed() < 301 * MINUTE, "{told:?}");
+    for once in ["web: ready", "late: not ready in time", "late: stopping", "dog: stopping"] {
+        assert_eq!(told.iter().filter(|line| *line == once).count(), 1, "{once}: {told:?}");
+    }
+    stage.end("late", 0);
+    state_of(&mut events, "late", "failed").await;
+    stage.end("dog", 0);
+    state_of(&mut events, "dog", "failed").await;
+    let starts = || supervisor.snapshot().services.iter().map(|service| service.starts).collect::<Vec<_>>();
+    assert_eq!(starts(), [2, 1, 1]);
+    // Its budget of one an hour was used up, and is whole again; but now there are two within the hour.
+    stage.end("web", 1);
+    state_of(&mut events, "web", "starting").await;
+    tokio::time::advance(25 * MINUTE).await;
+    state_of(&mut events, "web", "ready").await;
+    stage.end("web", 1);
+    state_of(&mut events, "web", "failed").await;
+    assert_eq!(starts(), [3, 1, 1]);
+    // A year later nothing is owed.
+    tokio::time::advance(365 * 24 * 60 * MINUTE).await;
+    assert_eq!(starts(), [3, 1, 1]);
+    assert_eq!(supervisor.shutdown(MINUTE).await, Verdict::Asked);
+}
+
+/// The source fails while one waits to come again, one is being stopped, and two run: all is over, and nobody is started any more.
+#[tokio::test(start_paused = true)]
+async fn the_source_fails_in_mid_flight() {
+    let stage = Stage::new();
+    let mut backoff = Backoff::default();
+    (backoff.first, backoff.most) = (60 * MINUTE, 60 * MINUTE);
+    let services = ["waits", "stops", "runs", "crashes"].map(|name| service(name).backoff(backoff));
+    let (supervisor, mut events) = stage.start(Supervisor::builder().services(services));
+    state_of(&mut events, "crashes", "ready").await;
+    stage.end("waits", 1);
+    state_of(&mut events, "waits", "starting").await;
+    let stops = supervisor.service("stops").unwrap();
+    let stopping = tokio::spawn(async move { stops.stop().await });
+    state_of(&mut events, "stops", "stopping").await;
+    stage.end("crashes", 1);
+    stage.script.fail("for this test");
+    assert_eq!(supervisor.wait().await, Verdict::SourceFailed);
+    assert_eq!(stopping.await.unwrap().state, State::Down);
+    // Longer than any wait.
+    tokio::time::sleep(600 * MINUTE).await;
+    let (mut failed, mut started) = (0, 0);
+    // It ends though there is a handle still.
+    while let Some(event) = events.next().await {
+        failed += u32::from(matches!(event.kind, ServiceEventKind::SourceFailed(_)));
+        started += u32::from(matches!(event.kind, ServiceEventKind::Started(_)));
+    }
+    assert!(failed > 0 && started == 0, "{failed} {started}");
+    assert!(supervisor.events().next().await.is_none());
+    for service in supervisor.snapshot().services {
+        assert!(matches!(service.state, State::Down | State::Failed), "{service:?}");
+        assert_eq!((service.starts, service.id), (1, None), "{service:?}");
+    }
+}
+
+/// A thousand, each of which needs the one before it: stopped from the last to the first, each as soon as nobody who needs it is left.
+#[tokio::test(start_paused = true)]
+async fn a_thousand_in_a_chain() {
+    const MANY: usize = 1_000;
+    let stage = Stage::new();
+    let link = |at: usize| {
+        let link = service(&at.to_string());
+        if at == 0 { link } else { link.needs((at - 1).to_string()) }
+    };
+    let begun = std::time::Instant::now();
+    let (supervisor, mut events) = stage.start(Supervisor::builder().services((0..MANY).map(link)));
+    supervisor.wait_ready().await.unwrap();
+    let up = begun.elapsed();
+    let closing = tokio::spawn({
+        let supervisor = supervisor.clone();
+        async move { supervisor.shutdown(600 * MINUTE).await }
+    });
+    let asked = Instant::now();
+    for at in (0..MANY).rev() {
+        state_of(&mut events, &at.to_string(), "stopping").await;
+        stage.end(&at.to_string(), 0);
+    }
+    assert_eq!(closing.await.unwrap(), Verdict::Asked);
+    assert!(asked.elapsed() < MINUTE, "nobody was waited for: {:?}", asked.elapsed());
+    println!("{MANY} in a chain: up after {up:?}, down after {:?} of real time", begun.elapsed() - up);
+}

@@ -345,13 +345,12 @@ impl Core {
 
     /// All who need it, and who need those.
     fn dependents(&self, at: usize) -> Vec<usize> {
-        let mut found = vec![at];
+        let mut found = vec![false; self.units.len()];
+        found[at] = true;
         for other in at + 1..self.units.len() {
-            if self.units[other].rule.needs.iter().any(|need| found.contains(need)) {
-                found.push(other);
-            }
+            found[other] = self.units[other].rule.needs.iter().any(|need| found[*need]);
         }
-        found.split_off(1)
+        (at + 1..self.units.len()).filter(|other| found[*other]).collect()
     }
 
     fn doom(&mut self, at: usize, after: After) {
@@ -546,12 +545,8 @@ impl Core {
     fn advance(&mut self) {
         loop {
             let before = self.out.len();
-            for at in (0..self.units.len()).rev() {
-                self.stop_if_free(at);
-            }
-            for at in 0..self.units.len() {
-                self.spawn_if_met(at);
-            }
+            self.stop_who_is_free();
+            self.spawn_who_may_be();
             if self.out.len() == before {
                 break;
             }
@@ -563,35 +558,40 @@ impl Core {
         }
     }
 
-    fn stop_if_free(&mut self, at: usize) {
-        // One that is being spawned is stopped when it has been.
-        if !matches!(self.units[at].state, State::Up | State::Ready) || self.units[at].doom.is_none() {
-            return;
-        }
-        let waits = self
-            .dependents(at)
-            .into_iter()
-            .any(|dependent| self.is_leaving(dependent) && self.is_alive(dependent));
-        if !waits || self.late {
-            let after = self.units[at].doom.take().expect("it was there before");
-            self.begin_stop(at, after);
+    /// From the last to the first, each service once: whoever is needed comes before those who need it.
+    fn stop_who_is_free(&mut self) {
+        // Whether somebody who needs it, or who needs those, is on his way down and lives.
+        let mut waits = vec![false; self.units.len()];
+        for at in (0..self.units.len()).rev() {
+            // One that is being spawned is stopped when it has been.
+            if matches!(self.units[at].state, State::Up | State::Ready) && (!waits[at] || self.late) {
+                if let Some(after) = self.units[at].doom.take() {
+                    self.begin_stop(at, after);
+                }
+            }
+            if waits[at] || self.is_leaving(at) && self.is_alive(at) {
+                self.units[at].rule.needs.iter().for_each(|need| waits[*need] = true);
+            }
         }
     }
 
-    fn spawn_if_met(&mut self, at: usize) {
-        if self.wait(at) != Some(Wait::Dependencies) || self.missing(at).next().is_some() {
-            return;
-        }
-        // Who is to come again together waits until all of those are gone.
-        let group = match self.strategy {
-            Strategy::OneForOne => 0..0,
-            Strategy::OneForAll => 0..self.units.len(),
-            Strategy::RestForOne => at + 1..self.units.len(),
+    fn spawn_who_may_be(&mut self) {
+        // Who is to come again together waits until all of those are gone. Nobody leaves because somebody is spawned.
+        let leaves = |at: &usize| self.units[*at].wanted && self.is_leaving(*at);
+        let last = match self.strategy {
+            Strategy::OneForOne => None,
+            Strategy::OneForAll | Strategy::RestForOne => (0..self.units.len()).rfind(leaves),
         };
-        let waits = group.into_iter().any(|other| self.units[other].wanted && self.is_leaving(other));
-        if !waits {
-            self.units[at].wait = Wait::Spawn;
-            self.out.push(Effect::Spawn(at));
+        for at in 0..self.units.len() {
+            let waits = match self.strategy {
+                Strategy::OneForOne => false,
+                Strategy::OneForAll => last.is_some(),
+                Strategy::RestForOne => last.is_some_and(|last| last > at),
+            };
+            if !waits && self.wait(at) == Some(Wait::Dependencies) && self.missing(at).next().is_none() {
+                self.units[at].wait = Wait::Spawn;
+                self.out.push(Effect::Spawn(at));
+            }
         }
     }
 }

@@ -414,3 +414,65 @@ fn what_ended_well_is_what_others_may_need() {
     assert_eq!(states(&world), [State::Down, State::Starting]);
     assert!(world.real[1].spawning);
 }
+
+/// Hundreds of services, each of which needs the one before it, and hundreds that come again together: what is decided of each hangs on all others, and
+/// yet they are looked at once for each thing that happens.
+#[test]
+fn hundreds_that_hang_on_each_other() {
+    const MANY: usize = 600;
+    let begun = std::time::Instant::now();
+    let chain: Vec<Rule> = (0..MANY)
+        .map(|at| rule(Restart::Permanent, &at.checked_sub(1).into_iter().collect::<Vec<_>>()))
+        .collect();
+    let alone: Vec<Rule> = (0..MANY).map(|_| rule(Restart::Permanent, &[])).collect();
+    for (rules, strategy) in [
+        (&chain, Strategy::OneForOne),
+        (&alone, Strategy::OneForAll),
+        (&alone, Strategy::RestForOne),
+        (&chain, Strategy::OneForAll),
+    ] {
+        let mut core = Core::new(rules.clone(), strategy, AutoShutdown::Never, None, 0);
+        let mut queue: VecDeque<Input> = (0..MANY).map(Input::Start).collect();
+        let (mut spawns, mut stops) = (vec![0; MANY], Vec::new());
+        let mut is_over = false;
+        // All come up; the first crashes, and all who hang on it come again; one in the middle is stopped by hand; all are stopped.
+        for next in [Input::Ended(0, false), Input::Stop(MANY / 2), Input::Close(Verdict::Asked)] {
+            for then in [None, Some(next)] {
+                queue.extend(then);
+                while let Some(input) = queue.pop_front() {
+                    let mut effects = Vec::new();
+                    core.take(NOW, input, &mut effects);
+                    for effect in effects {
+                        match effect {
+                            Effect::Spawn(at) => {
+                                spawns[at] += 1;
+                                queue.extend([Input::Spawned(at), Input::IsReady(at)]);
+                            }
+                            Effect::Stop(at) => {
+                                stops.push(at);
+                                queue.push_back(Input::Gone(at));
+                            }
+                            Effect::Set(at, Timer::Delay, _) => {
+                                queue.push_back(Input::Timer(at, Timer::Delay))
+                            }
+                            Effect::Over(_) => is_over = true,
+                            _ => {}
+                        }
+                    }
+                }
+            }
+        }
+        assert!(is_over && spawns.iter().all(|spawns| *spawns >= 1), "{strategy:?}");
+        if strategy == Strategy::OneForAll {
+            assert!(spawns.iter().all(|spawns| *spawns >= 2), "{spawns:?}");
+        }
+        // From the last to the first, in each of the stoppings.
+        if rules[1].needs == [0] {
+            assert!(stops[stops.len() - MANY / 2..].is_sorted_by(|one, next| one > next), "{stops:?}");
+        }
+    }
+    println!("{MANY} services in four ways: {:?}", begun.elapsed());
+    // It took minutes when each of them asked anew for all who need it.
+    let limit = Duration::from_secs(if cfg!(debug_assertions) { 60 } else { 5 });
+    assert!(begun.elapsed() < limit);
+}

@@ -164,7 +164,7 @@ impl Builder {
         let ((to, commands), (events, _)) =
             (mpsc::unbounded_channel(), broadcast::channel(EVENTS.max(EVENTS_OF_EACH * services.len())));
         let (verdict, over) = watch::channel((None, false));
-        let shared = Shared { statuses: told, commands: to, events: events.clone(), over, guard };
+        let shared = Shared { statuses: told, commands: to, events: events.downgrade(), over, guard };
         let parts = Parts {
             watcher: watcher.clone(),
             services,
@@ -193,7 +193,8 @@ pub struct Supervisor(Arc<Shared>);
 struct Shared {
     statuses: Vec<watch::Receiver<Status>>,
     commands: mpsc::UnboundedSender<Command>,
-    events: broadcast::Sender<ServiceEvent>,
+    /// Who reads them is to hear that all is over, whoever has one of these.
+    events: broadcast::WeakSender<ServiceEvent>,
     over: watch::Receiver<(Option<Verdict>, bool)>,
     guard: Option<Guard>,
 }
@@ -237,9 +238,10 @@ impl Supervisor {
         (0..self.0.statuses.len()).map(|at| ServiceHandle { at, supervisor: self.clone() })
     }
 
-    /// What happens from now on.
+    /// What happens from now on: nothing, if all are down for good.
     pub fn events(&self) -> ServiceEvents {
-        ServiceEvents(self.0.events.subscribe())
+        let over = || broadcast::channel(1).1;
+        ServiceEvents(self.0.events.upgrade().map_or_else(over, |events| events.subscribe()))
     }
 
     /// What there is to know of all services now.
