@@ -1,5 +1,7 @@
 //! What is particular to a system: its sources, and the few calls that the rest needs.
 
+#[cfg(any(test, target_os = "openbsd", target_os = "macos"))]
+mod argv;
 #[cfg(any(
     test,
     target_os = "freebsd",
@@ -35,6 +37,9 @@ mod probe;
     path = "shell.rs"
 )]
 mod system;
+
+#[cfg(any(test, target_os = "dragonfly"))]
+mod vmmeter;
 
 pub use open::{OpenError, OpenOptions, SourceName, open};
 pub(crate) use poll::poll;

@@ -2,6 +2,8 @@
 
 mod calls;
 mod native;
+#[cfg(target_os = "macos")]
+mod procargs;
 #[cfg(not(target_os = "macos"))]
 mod sysctl;
 #[cfg_attr(target_os = "freebsd", path = "table_freebsd.rs")]
@@ -11,6 +13,10 @@ mod sysctl;
 #[cfg_attr(target_os = "macos", path = "table_macos.rs")]
 mod table;
 mod thread;
+#[cfg_attr(target_os = "macos", path = "usage_macos.rs")]
+#[cfg_attr(target_os = "openbsd", path = "usage_none.rs")]
+#[cfg_attr(not(any(target_os = "macos", target_os = "openbsd")), path = "usage_wait6.rs")]
+mod usage;
 mod witness;
 
 pub(crate) use thread::{boot, has_run, like_this_thread, mark, monotonic, thread_id};
