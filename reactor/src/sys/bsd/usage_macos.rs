@@ -56,13 +56,20 @@ fn kept(pid: u32) -> io::Result<Usage> {
 }
 
 /// What the kernel counts time in: nanoseconds on Intel, and 125/3 of them on Apple's own processors.
-#[expect(
-    deprecated,
-    reason = "the crate mach2, which libc's author names instead, is there for nothing else"
-)]
-fn unit() -> io::Result<libc::mach_timebase_info> {
-    let mut unit = libc::mach_timebase_info { numer: 0, denom: 0 };
+fn unit() -> io::Result<Timebase> {
+    let mut unit = Timebase { numer: 0, denom: 0 };
     // SAFETY: `unit` is what is to be written.
-    let result = unsafe { libc::mach_timebase_info(&raw mut unit) };
+    let result = unsafe { mach_timebase_info(&raw mut unit) };
     if result == 0 && unit.denom != 0 { Ok(unit) } else { Err(io::ErrorKind::Unsupported.into()) }
+}
+
+/// `struct mach_timebase_info` (mach/mach_time.h), which libc has and calls deprecated.
+#[repr(C)]
+struct Timebase {
+    numer: u32,
+    denom: u32,
+}
+
+unsafe extern "C" {
+    fn mach_timebase_info(unit: *mut Timebase) -> i32;
 }

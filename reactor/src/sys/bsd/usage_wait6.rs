@@ -72,5 +72,5 @@ fn peek(pid: u32) -> io::Result<Option<Usage>> {
 }
 
 fn time(time: libc::timeval) -> Duration {
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_usec.unsigned_abs() as u32 * 1_000)
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_usec).unwrap_or(0) * 1_000)
 }
