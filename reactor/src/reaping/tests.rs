@@ -146,6 +146,7 @@ fn another_child_with_its_pid() {
         sim.fork(HERE, 10);
         sim.fork(10, 11);
         let unclear = if is_looked_at { Standing::Empty } else { Standing::Unclear };
+        assert_eq!(subtree.look(nobody).unwrap(), unclear);
         assert_eq!(subtree.kill(nobody).unwrap(), unclear);
         sim.end(10);
         sim.wait(10);
@@ -196,6 +197,56 @@ fn a_list_that_was_cut() {
         assert!(*births.lock().unwrap() > 8);
         sim.meanwhile(None);
         assert_eq!(subtree.look(nobody).unwrap(), Standing::Living { count: 1 });
+    }
+}
+
+/// The same where those who come were born long ago, under a reaper below that ends, and as many go as have come.
+#[test]
+fn a_list_that_was_cut_by_orphans() {
+    for sim in kernels() {
+        let reaping = Reaping::alone(Arc::new(sim.clone()));
+        let subtree = child(&sim, &reaping, 10);
+        // So many that there is one for each reading.
+        let below: Vec<u32> = (100..140).collect();
+        for pid in &below {
+            sim.fork(HERE, *pid);
+            sim.acquire_by(*pid);
+            sim.fork(*pid, 100 + pid);
+        }
+        let mut left = below.into_iter();
+        let mut ended = None;
+        sim.meanwhile(Some(Box::new(move |sim, call| match (call, ended) {
+            ("the list, with its room", None) => {
+                ended = left.next();
+                ended.into_iter().for_each(|pid| sim.end(pid));
+            }
+            ("count", Some(pid)) => {
+                sim.wait(pid);
+                ended = None;
+            }
+            _ => {}
+        })));
+        assert_ne!(subtree.look(nobody).unwrap(), Standing::Empty);
+    }
+}
+
+/// All that was read is over when the kill is about to be sent.
+#[test]
+fn another_child_with_its_pid_at_the_last_moment() {
+    for sim in kernels() {
+        let reaping = Reaping::alone(Arc::new(sim.clone()));
+        let subtree = child(&sim, &reaping, 10);
+        let mut looks = 0;
+        sim.meanwhile(Some(Box::new(move |sim, call| {
+            looks += usize::from(call == "look");
+            if call == "look" && looks == 2 {
+                sim.end(10);
+                sim.wait(10);
+                sim.fork(HERE, 10);
+            }
+        })));
+        assert_eq!(subtree.kill(nobody).unwrap(), Standing::Unclear);
+        assert!(sim.lives(10));
     }
 }
 
