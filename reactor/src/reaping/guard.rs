@@ -1,6 +1,7 @@
 //! [`Reaping`]: this program as the reaper of its descendants, for as long as it lives.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::collector::Collector;
@@ -50,6 +51,21 @@ struct Held {
 /// library, since it is no part of what the model checkers look at.)
 static SYSTEM: Mutex<Weak<Held>> = Mutex::new(Weak::new());
 
+/// Whether orphans may have come to this program: it is or was a reaper, by this or by its own doing.
+static ADOPTS: AtomicBool = AtomicBool::new(false);
+
+/// The same. Never false again: who has come stays.
+#[cfg(any(
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly",
+    target_os = "macos"
+))]
+pub(crate) fn adopts_orphans() -> bool {
+    ADOPTS.load(Ordering::Acquire)
+}
+
 impl Reaping {
     /// Makes this program a reaper, if it is none yet.
     ///
@@ -61,6 +77,7 @@ impl Reaping {
             return Ok(Self(held));
         }
         let kernel = crate::sys::reaper().map_err(|_| ReapingError::Unsupported)?;
+        ADOPTS.store(true, Ordering::Release);
         let reaping = Self::begin(kernel, true)?;
         *system = Arc::downgrade(&reaping.0);
         Ok(reaping)

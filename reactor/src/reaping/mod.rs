@@ -28,6 +28,14 @@ mod tests;
 
 pub use error::ReapingError;
 pub use guard::Reaping;
+#[cfg(any(
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly",
+    target_os = "macos"
+))]
+pub(crate) use guard::adopts_orphans;
 pub(crate) use kernel::Kernel;
 #[cfg(any(target_os = "freebsd", target_os = "dragonfly"))]
 pub(crate) use kernel::{Changes, Listed, Looked, Struck};

@@ -80,7 +80,7 @@ impl Kernel for Native {
         Ok(table::entry(pid)?.map(|entry| Looked {
             parent: entry.parent,
             start: entry.start,
-            ended: entry.status.is_some(),
+            ended: entry.threads == 0,
         }))
     }
 
