@@ -32,6 +32,8 @@ struct Machine {
     has_no_list: bool,
     /// The list does not tell zombies, and a kill counts them.
     is_old: bool,
+    /// The pid of a subtree may be another's while there is somebody in it.
+    is_careless: bool,
     /// A fork that is under way is not reached by a kill: these come after the next.
     being_born: Vec<(u32, u32)>,
     told: Option<UnixStream>,
@@ -146,6 +148,12 @@ impl SimReaper {
         self
     }
 
+    /// The pid of a subtree may be another's while there is somebody in it, as older manuals warn.
+    pub fn careless(self) -> Self {
+        self.machine().is_careless = true;
+        self
+    }
+
     /// Whether the pid is that of a process, ended or not.
     pub fn is_there(&self, pid: u32) -> bool {
         self.machine().processes.contains_key(&pid)
@@ -180,7 +188,10 @@ impl Machine {
     /// A pid is kept as long as it names a subtree (PROC_ID_REAP).
     fn is_free(&self, pid: u32) -> bool {
         pid > Self::LAST_KEPT
-            && !self.processes.iter().any(|(other, process)| *other == pid || process.subtree == pid)
+            && !self
+                .processes
+                .iter()
+                .any(|(other, process)| *other == pid || process.subtree == pid && !self.is_careless)
     }
 
     const LAST_KEPT: u32 = SimReaper::HERE;

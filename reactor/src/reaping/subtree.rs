@@ -27,6 +27,8 @@ struct Shared {
 struct Known {
     /// Who was in it, by pid and start, when it was certain that it was this child's.
     members: HashSet<(u32, u64)>,
+    /// The child itself, in the same way.
+    child: (u32, u64),
     /// Nobody is in it any more, so that its pid may be another child's.
     is_over: bool,
 }
@@ -61,7 +63,8 @@ struct Seen {
 
 impl Subtree {
     pub(super) fn new(reaping: Reaping, child: ProcId, start: u64) -> Self {
-        let known = Known { members: HashSet::from([(child.pid(), start)]), is_over: false };
+        let itself = (child.pid(), start);
+        let known = Known { members: HashSet::from([itself]), child: itself, is_over: false };
         Self(Arc::new(Shared { reaping, child, known: Mutex::new(known) }))
     }
 
@@ -157,6 +160,11 @@ impl Known {
     /// the child's is in it.
     fn is_ours(&mut self, seen: &[Seen], before: u64, vouch: &mut impl FnMut(u32) -> bool) -> bool {
         let identity = |seen: &Seen| Some((seen.pid, seen.start?));
+        // The manual of older kernels warns that the pid may be another child's even then: he is not to be killed for it.
+        let (pid, start) = self.child;
+        if seen.iter().any(|seen| seen.pid == pid && seen.start.is_some_and(|seen| seen != start)) {
+            return false;
+        }
         let was_known = |seen: &Seen| identity(seen).is_some_and(|seen| self.members.contains(&seen));
         let ours =
             seen.iter().any(was_known) || seen.iter().filter(|seen| !seen.ended).any(|seen| vouch(seen.pid));

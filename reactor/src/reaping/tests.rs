@@ -230,6 +230,22 @@ fn a_list_that_was_cut_by_orphans() {
     }
 }
 
+#[test]
+fn another_child_with_its_pid_beside_it() {
+    for sim in kernels() {
+        let sim = sim.careless();
+        let reaping = Reaping::alone(Arc::new(sim.clone()));
+        let subtree = child(&sim, &reaping, 10);
+        sim.fork(10, 11);
+        assert_eq!(subtree.look(nobody).unwrap(), Standing::Living { count: 2 });
+        sim.end(10);
+        sim.wait(10);
+        sim.fork(HERE, 10);
+        assert_eq!(subtree.kill(nobody).unwrap(), Standing::Unclear);
+        assert!(sim.lives(10) && sim.lives(11));
+    }
+}
+
 /// All that was read is over when the kill is about to be sent.
 #[test]
 fn another_child_with_its_pid_at_the_last_moment() {
