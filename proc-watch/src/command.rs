@@ -207,7 +207,7 @@ impl Child {
     /// The same, and what it has used: processor time and peak memory, with those of its children that it has waited for.
     ///
     /// The usage is `None` where the child has been reaped by somebody else or by an earlier [`wait`](Self::wait), where no
-    /// descriptors are left, and where the system has none of processes (Linux before 5.4). Takes a turn when it is called.
+    /// descriptors are left, and where the system tells it to nobody but who reaps (Linux before 5.4, OpenBSD). Takes a turn when it is called.
     ///
     /// # Errors
     /// Somebody else has reaped it.
@@ -228,7 +228,7 @@ impl Child {
                     }
                 }
                 // It has ended: who has its pid and lives is somebody else, should it have been reaped behind our back.
-                Err(_) => self.usage = ChildFd::open(pid).and_then(|process| process.usage()).ok().flatten(),
+                Err(_) => self.usage = ChildFd::usage_of(pid).ok().flatten(),
             }
         }
         Ok((self.inner().wait().await?, self.usage))

@@ -61,14 +61,15 @@ pub use exit_of::{ExitOf, ExitOfError, Exited};
 pub use handle::TreeHandle;
 pub use leak::{LeakGuard, LeakGuardError, Leaked, Leaks};
 pub use pipe::{PipeError, PipeHolder, PipeHolders, pipe_holders};
-#[cfg(feature = "sim")]
-pub use proc_reactor::source::sim;
 pub use proc_reactor::{
     Account, Accounts, AccountsError, Capabilities, Disagreement, Doubts, Event, EventKind, ExitStatus,
     Field, Loss, Member, Metadata, Missing, OomKill, OpenError, OpenOptions, ParsePersistentIdError,
-    ParseProcIdError, PersistentId, Probe, ProcId, SignalError, SourceError, SourceName, Stats, Time, Told,
-    Usable, Usage, WitnessReport, probe, probe_all, signal_name,
+    ParseProcIdError, PersistentId, Probe, ProcId, Reaping, ReapingError, SignalError, SourceError,
+    SourceName, Standing, Stats, Subtree, Time, Told, Usable, Usage, WitnessReport, probe, probe_all,
+    signal_name,
 };
+#[cfg(feature = "sim")]
+pub use proc_reactor::{SimReaper, source::sim};
 pub use stop::{
     Emptiness, Progress, Refused, Rung, Signals, State, Stop, StopError, StopPlan, StopReport, Stopped,
     Survivor, Whom,

@@ -2,14 +2,17 @@
 
 mod each_source;
 
+#[cfg(target_os = "linux")]
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+#[cfg(target_os = "linux")]
+use proc_watch::SourceName;
+use proc_watch::Watcher;
 use proc_watch::supervisor::{
     Backoff, Output, Restart, Service, ServiceEventKind, State, Supervisor, Verdict,
 };
-use proc_watch::{SourceName, Watcher};
 
 use each_source::watchers_with;
 

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use crate::status::Usage;
 use crate::sys::Pidfd;
 
-/// A descriptor of a child of this program (pidfd_open(2)), which polls readable once the child has ended, and tells what it has used
+/// A descriptor of a child of this program (pidfd_open(2); a kqueue with one note where that is the system's), which polls readable once the child has ended, and tells what it has used
 /// while nobody has reaped it.
 ///
 /// It never reaps. Needs no [`Reactor`](crate::Reactor).
@@ -22,13 +22,23 @@ impl ChildFd {
         Pidfd::open(pid).map(Self)
     }
 
-    /// What it has used, with those of its children that it has waited for, if it has ended and has not been reaped. It remains to be
-    /// (waitid(2) with WNOWAIT, Linux 5.4; K10). `None` while it lives.
+    /// What it has used, with those of its children that it has waited for, if it has ended and has not been reaped. It remains to be (K10):
+    /// waitid(2) with WNOWAIT, Linux 5.4; wait6(2) on FreeBSD, NetBSD and DragonFly; proc_pid_rusage of macOS. `None` while it lives; also,
+    /// but on Linux, while it has been told to have ended and cannot be waited for yet, as a debugger holds it.
     ///
     /// # Errors
-    /// `ECHILD`: it has been reaped, or never was a child of this program.
+    /// `ECHILD`: it has been reaped, or never was a child of this program. `Unsupported`: OpenBSD tells nobody but who reaps it.
     pub fn usage(&self) -> io::Result<Option<Usage>> {
         self.0.usage()
+    }
+
+    /// The same without a descriptor, of the child that has this pid: some systems have none for one that has ended. Until it has been
+    /// reaped the pid is nobody else's: call it before.
+    ///
+    /// # Errors
+    /// Those of [`usage`](Self::usage), and on Linux those of [`open`](Self::open).
+    pub fn usage_of(pid: u32) -> io::Result<Option<Usage>> {
+        Pidfd::used_by(pid)
     }
 }
 

@@ -62,6 +62,7 @@ mod persist;
 mod process;
 mod queue;
 mod reactor;
+mod reaping;
 mod register;
 mod scan;
 #[cfg(all(test, proc_reactor_shuttle))]
@@ -87,6 +88,9 @@ pub use reactor::guard::Guard;
 pub use reactor::handle::{Reactor, Spawning, Stats, TreeOptions, Turned};
 pub use reactor::registration::{Reader, Readiness};
 pub use reactor::tree_handle::{Doubts, TreeHandle};
+#[cfg(any(test, feature = "sim"))]
+pub use reaping::SimReaper;
+pub use reaping::{Reaping, ReapingError, Standing, Subtree};
 pub use source::{Capabilities, Disagreement, Loss, Source, Told, WitnessReport};
 pub use status::{ExitStatus, Usage, signal_name};
 pub use sys::{OpenError, OpenOptions, Probe, SourceName, Usable, open, probe, probe_all};

@@ -28,7 +28,7 @@ pub struct Usage {
     pub user: std::time::Duration,
     /// Processor time in the kernel.
     pub system: std::time::Duration,
-    /// The most memory that one of them had resident at once, in bytes.
+    /// The most memory that one of them had resident at once, in bytes; on macOS the largest footprint of the process itself.
     pub peak_memory: u64,
 }
 

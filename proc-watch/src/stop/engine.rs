@@ -10,7 +10,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use proc_reactor::{
-    Event, EventKind, ExitStatus, ProcFd, ProcId, Reader, Readiness, SignalError, Time, TreeHandle,
+    Event, EventKind, ExitStatus, ProcFd, ProcId, Reader, Readiness, SignalError, Standing, Subtree, Time,
+    TreeHandle,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -119,6 +120,8 @@ impl Stopping {
             let inside: HashSet<u32> = cgroup.pids().unwrap_or_default().into_iter().collect();
             stopping.all_in_cgroup = living.iter().all(|member| inside.contains(&member.id.pid()));
         }
+        // Of another tree it says nothing of this one.
+        stopping.plan.subtree = stopping.plan.subtree.filter(|subtree| subtree.id() == stopping.handle.id());
         for member in living {
             stopping.enter(member.id, member.parent, false);
         }
@@ -189,7 +192,35 @@ impl Stopping {
             ended.into_iter().for_each(|id| self.leave(id, ExitStatus::Unknown));
         }
         let nobody = if self.failed { self.kept.is_empty() } else { self.living == 0 };
-        nobody && self.is_cgroup_empty() != Some(false)
+        nobody
+            && self.is_cgroup_empty() != Some(false)
+            && !matches!(self.subtree(), Some(Standing::Living { .. }))
+    }
+
+    /// What the kernel says of who is in the tree's subtree, if it has one.
+    fn subtree(&self) -> Option<Standing> {
+        let subtree = self.plan.subtree.as_ref()?;
+        let standing = subtree.look(|pid| self.vouch(pid));
+        standing.inspect_err(|error| self.tell_unasked(subtree, error)).ok()
+    }
+
+    fn tell_unasked(&self, subtree: &Subtree, error: &std::io::Error) {
+        tracing::debug!(child = %subtree.id(), %error, "the reaper's list cannot be asked");
+    }
+
+    /// Whether the process with this pid is one that is known here, and lives.
+    fn vouch(&self, pid: u32) -> bool {
+        let lives = |process: &ProcFd| !process.has_ended().unwrap_or(true);
+        let known = |process: &&Stopped| process.status.is_none() && process.id.pid() == pid;
+        self.processes.iter().rev().filter(known).any(|process| match self.kept.get(&process.id) {
+            Some(kept) => lives(kept),
+            None if self.failed => false,
+            None => {
+                let attested = self.handle.reactor().pidfds(&[process.id]);
+                let attested = attested.ok().and_then(|mut one| one.pop());
+                attested.and_then(Result::ok).is_some_and(|process| lives(&process))
+            }
+        })
     }
 
     /// What the kernel says of who is in the tree's cgroup, if it has one.
@@ -305,6 +336,7 @@ impl Stopping {
         let Some(rung) = self.rung() else { return false };
         if !self.due.is_empty() || self.is_blind() {
             self.kill_cgroup(rung);
+            self.kill_subtree(rung);
         }
         let mut again = VecDeque::new();
         let mut chunk = CHUNK;
@@ -373,6 +405,21 @@ impl Stopping {
         };
         if let Err(error) = cgroup.kill() {
             tracing::debug!(root = %self.handle.id(), %error, "killed one by one");
+        }
+    }
+
+    /// Everybody in the tree's subtree is killed, as those of a cgroup are; again as long as the kernel finds somebody.
+    fn kill_subtree(&self, rung: Rung) {
+        let Some(subtree) =
+            self.plan.subtree.as_ref().filter(|_| (rung.whom, rung.signal) == (Whom::Tree, SIGKILL))
+        else {
+            return;
+        };
+        match subtree.kill(|pid| self.vouch(pid)) {
+            // There is a kill of one by one.
+            Err(error) if error.kind() == std::io::ErrorKind::Unsupported => {}
+            Err(error) => self.tell_unasked(subtree, &error),
+            Ok(_) => {}
         }
     }
 
@@ -446,15 +493,26 @@ impl Stopping {
         ids.into_iter().map(look).collect()
     }
 
-    fn over(&mut self) -> Step {
-        let empty = match (self.handle.source_error(), self.is_cgroup_empty()) {
-            (None, _) if self.living > 0 => Emptiness::No { living: self.living },
-            (None, Some(false)) => Emptiness::No { living: 1 },
+    fn emptiness(&self) -> Emptiness {
+        let source = self.handle.source_error();
+        if source.is_none() && self.living > 0 {
+            return Emptiness::No { living: self.living };
+        }
+        let (cgroup, subtree) = (self.is_cgroup_empty(), self.subtree());
+        match (source, cgroup, subtree) {
+            (None, Some(false), _) => Emptiness::No { living: 1 },
+            (None, _, Some(Standing::Living { count })) => Emptiness::No { living: count },
             // What began in it is in it: only who was there before may be elsewhere.
-            (_, Some(true)) if self.all_in_cgroup && !self.handle.doubts().attached => Emptiness::Proven,
-            (Some(error), _) if self.living > 0 => Emptiness::Unknown(error),
+            (_, Some(true), _) if self.all_in_cgroup && !self.handle.doubts().attached => Emptiness::Proven,
+            // Who descends from its child is in it, wherever he was when the tree was first watched.
+            (_, _, Some(Standing::Empty)) => Emptiness::Proven,
+            (Some(error), ..) if self.living > 0 => Emptiness::Unknown(error),
             _ => Emptiness::of(&self.handle),
-        };
+        }
+    }
+
+    fn over(&mut self) -> Step {
+        let empty = self.emptiness();
         if empty.is_empty() {
             let ids: Vec<_> = self.processes.iter().map(|process| process.id).collect();
             ids.into_iter().for_each(|id| self.leave(id, ExitStatus::Unknown));

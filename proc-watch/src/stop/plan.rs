@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proc_reactor::signal_name;
+use proc_reactor::{Subtree, signal_name};
 
 use crate::cgroup::Cgroup;
 
@@ -25,6 +25,7 @@ pub struct StopPlan {
     pub(crate) resume: bool,
     pub(crate) every: Duration,
     pub(crate) cgroup: Option<Cgroup>,
+    pub(crate) subtree: Option<Subtree>,
 }
 
 /// One step of a [`StopPlan`].
@@ -67,7 +68,7 @@ impl StopPlan {
     /// No rung: waits for nobody, and tells who lives.
     pub fn empty() -> Self {
         let (follow, every) = (Duration::from_millis(200), Duration::from_secs(1));
-        Self { rungs: Vec::new(), follow, resume: true, every, cgroup: None }
+        Self { rungs: Vec::new(), follow, resume: true, every, cgroup: None, subtree: None }
     }
 
     /// SIGKILL to everybody at once, 10 s.
@@ -121,6 +122,14 @@ impl StopPlan {
     /// the tree is empty when the kernel says that the group is, whatever was lost on the way.
     pub fn cgroup(mut self, cgroup: &Cgroup) -> Self {
         self.cgroup = Some(cgroup.clone());
+        self
+    }
+
+    /// The tree's leader is the child of this [`Subtree`], by which the kernel says who its descendants are (FreeBSD; DragonFly in part). Then SIGKILL for everybody is also
+    /// sent by the kernel to all who are in it, known here or not, and the tree is empty when the kernel says that the subtree is, whatever was lost on the
+    /// way. For a tree that is another's it does nothing.
+    pub fn subtree(mut self, subtree: &Subtree) -> Self {
+        self.subtree = Some(subtree.clone());
         self
     }
 

@@ -68,7 +68,8 @@ pub enum Refused {
 pub enum Emptiness {
     /// Nobody is left: the tree was followed from the birth of its leader, the source tells of every birth before the child runs, each
     /// of them was told to have ended, and nothing was lost on the way. Or: it began in a [`Cgroup`](crate::Cgroup) of its own
-    /// ([`StopPlan::cgroup`](crate::StopPlan::cgroup)), and the kernel says that nobody is in that.
+    /// ([`StopPlan::cgroup`](crate::StopPlan::cgroup)), and the kernel says that nobody is in that; or it is a [`Subtree`](crate::Subtree) of which the kernel
+    /// says that nobody lives ([`StopPlan::subtree`](crate::StopPlan::subtree)).
     Proven,
     /// Everybody who is known of has ended. There may be others, for the reasons given.
     Observed(Doubts),

@@ -196,6 +196,7 @@ impl Life {
         }
         course.end(course.leader.unwrap_or(course.last));
         // The next life's may have the same place.
+        #[cfg(target_os = "linux")]
         drop(socket);
         course.teller.tell(News::Gone);
     }

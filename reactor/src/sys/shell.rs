@@ -35,6 +35,10 @@ impl Pidfd {
         match *self {}
     }
 
+    pub(crate) fn used_by(_pid: u32) -> io::Result<Option<Usage>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     pub(crate) fn send_signal(&self, _signal: i32) -> io::Result<()> {
         match *self {}
     }

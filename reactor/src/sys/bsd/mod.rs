@@ -2,6 +2,12 @@
 
 mod calls;
 mod native;
+#[cfg(target_os = "macos")]
+mod procargs;
+#[cfg(any(target_os = "freebsd", target_os = "dragonfly"))]
+#[cfg_attr(target_os = "freebsd", path = "procctl_freebsd.rs")]
+#[cfg_attr(target_os = "dragonfly", path = "procctl_dragonfly.rs")]
+mod procctl;
 #[cfg(not(target_os = "macos"))]
 mod sysctl;
 #[cfg_attr(target_os = "freebsd", path = "table_freebsd.rs")]
@@ -11,8 +17,14 @@ mod sysctl;
 #[cfg_attr(target_os = "macos", path = "table_macos.rs")]
 mod table;
 mod thread;
+#[cfg_attr(target_os = "macos", path = "usage_macos.rs")]
+#[cfg_attr(target_os = "openbsd", path = "usage_none.rs")]
+#[cfg_attr(not(any(target_os = "macos", target_os = "openbsd")), path = "usage_wait6.rs")]
+mod usage;
 mod witness;
 
+#[cfg(any(target_os = "freebsd", target_os = "dragonfly"))]
+pub(crate) use procctl::reaper;
 pub(crate) use thread::{boot, has_run, like_this_thread, mark, monotonic, thread_id};
 pub(crate) use witness::Pidfd;
 

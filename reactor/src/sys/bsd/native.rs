@@ -128,6 +128,10 @@ impl System for Native {
         table::forks()
     }
 
+    fn adopts_orphans(&self) -> bool {
+        crate::reaping::adopts_orphans()
+    }
+
     fn alarm(&mut self, after: u64) -> io::Result<()> {
         let timer = libc::EVFILT_TIMER as i32;
         // Older kernels do not wind up a timer that is there already.

@@ -67,8 +67,7 @@ pub(super) fn one<T: Plain>(name: &[i32]) -> io::Result<Option<T>> {
     }
 }
 
-/// Bytes of a variable length, up to the largest that an argument list may have.
-#[cfg_attr(target_os = "openbsd", expect(dead_code, reason = "there are only pointers to be had there"))]
+/// Bytes of a variable length, up to the largest that an argument list may have. They are where they were written.
 pub(super) fn bytes(name: &[i32]) -> Result<Vec<u8>, Missing> {
     let mut room = vec![0_u8; 4096];
     while room.len() <= 1 << 20 {
@@ -82,6 +81,8 @@ pub(super) fn bytes(name: &[i32]) -> Result<Vec<u8>, Missing> {
                 return Err(match error.raw_os_error() {
                     Some(libc::ESRCH | libc::ENOENT) => Missing::Gone,
                     Some(libc::EPERM | libc::EACCES) => Missing::Denied,
+                    // It is about to run another program (OpenBSD).
+                    Some(libc::EBUSY) => Missing::Unsettled,
                     _ => Missing::Unsupported,
                 });
             }

@@ -1,13 +1,19 @@
 //! DragonFly's process table (sysctl(3); kinfo_proc: sys/kinfo.h; its states: sys/proc_common.h; AFORK: sys/acct.h; P_WEXIT: sys/proc.h; who
 //! is told of: kern/kern_proc.c).
-#![expect(unsafe_code, reason = "what the kernel writes is taken for a structure")]
+#![expect(
+    unsafe_code,
+    reason = "what the kernel writes is taken for a structure, and a sysctl is found by its name"
+)]
 
+use std::ffi::CString;
 use std::io;
 use std::mem::{MaybeUninit, offset_of};
+use std::ptr;
 
 use libc::{CTL_KERN, KERN_PROC, kinfo_proc};
 
 use super::super::kqueue::Entry;
+use super::super::vmmeter;
 use super::sysctl::{self, Plain};
 use super::thread::offset;
 use crate::process::metadata::{Metadata, Missing};
@@ -105,8 +111,27 @@ pub(super) fn children(_pid: u32) -> io::Result<Vec<u32>> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Not looked for.
+/// fork(2), vfork(2) and rfork(2) that made a process, since the machine started. Counted before the note is set off (fork1 of
+/// kern_fork.c), by each processor for itself.
 pub(super) fn forks() -> Option<u64> {
+    let mut forks = 0;
+    for processor in 0.. {
+        let mut meter = [0_u8; vmmeter::SIZE];
+        let mut length = meter.len();
+        let name = CString::new(format!("vm.cpu{processor}.vmmeter")).ok()?;
+        // SAFETY: the name ends with a NUL, and at most as many bytes are written as `length` says.
+        let result = unsafe {
+            libc::sysctlbyname(name.as_ptr(), meter.as_mut_ptr().cast(), &raw mut length, ptr::null_mut(), 0)
+        };
+        if result == 0 {
+            forks += vmmeter::forks(meter.get(..length)?)?;
+        } else if processor > 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENOENT) {
+            return Some(forks);
+        } else {
+            // Also where the structure has grown (ENOMEM).
+            return None;
+        }
+    }
     None
 }
 

@@ -46,7 +46,7 @@ fn looked_up(pid: u32, offset: u64) -> io::Result<Option<Entry>> {
     }
 }
 
-fn one(pid: u32) -> io::Result<Option<libc::proc_bsdinfo>> {
+pub(super) fn one(pid: u32) -> io::Result<Option<libc::proc_bsdinfo>> {
     // SAFETY: integers and characters.
     unsafe { info(pid, libc::PROC_PIDTBSDINFO) }
 }
@@ -141,7 +141,6 @@ pub(super) fn forks() -> Option<u64> {
     None
 }
 
-/// The arguments would take reading the process's memory area (KERN_PROCARGS2), which is not done here.
 pub(super) fn metadata(pid: u32) -> Metadata {
     let info = match one(pid) {
         Ok(Some(info)) if info.pbi_status != libc::SZOMB => info,
@@ -150,6 +149,11 @@ pub(super) fn metadata(pid: u32) -> Metadata {
     };
     let mut metadata = Metadata::missing(Missing::Unsupported);
     metadata.exe = path(pid).map(Into::into);
+    metadata.argv = super::procargs::argv(pid);
+    let lives = || matches!(one(pid), Ok(Some(info)) if info.pbi_status != libc::SZOMB);
+    if metadata.argv == Err(Missing::Denied) && !lives() {
+        return Metadata::missing(Missing::Gone);
+    }
     metadata.uid = Ok(info.pbi_uid);
     let comm: Vec<u8> = info.pbi_comm.iter().map(|byte| *byte as u8).take_while(|byte| *byte != 0).collect();
     metadata.comm = Ok(OsStr::from_bytes(&comm).to_owned());

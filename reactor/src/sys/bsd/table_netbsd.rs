@@ -72,7 +72,8 @@ pub(super) fn children(_pid: u32) -> io::Result<Vec<u32>> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Not looked for: `vm.uvmexp2` has a count.
+/// `vm.uvmexp2` has a count (`forks`), but as of up to a tick of the clock ago (cpu_count_sync of kern_cpu.c): by it a birth that was missed
+/// would be taken for one that has not been.
 pub(super) fn forks() -> Option<u64> {
     None
 }

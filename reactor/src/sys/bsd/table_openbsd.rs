@@ -5,6 +5,7 @@ use std::io;
 
 use libc::{CTL_KERN, KERN_PROC, kinfo_proc};
 
+use super::super::argv::behind_pointers;
 use super::super::kqueue::Entry;
 use super::sysctl::{self, Plain};
 use super::thread::offset;
@@ -77,9 +78,12 @@ pub(super) fn forks() -> Option<u64> {
     None
 }
 
-/// The path of a program is not to be had, and its arguments only as pointers that are right where they were written.
+/// The path of a program is not to be had, and its arguments as pointers that are right where they were written.
 pub(super) fn metadata(pid: u32) -> Metadata {
     let mut metadata = Metadata::missing(Missing::Unsupported);
+    let area = sysctl::bytes(&[CTL_KERN, libc::KERN_PROC_ARGS, pid as i32, libc::KERN_PROC_ARGV]);
+    metadata.argv =
+        area.and_then(|area| behind_pointers(&area, area.as_ptr().addr()).ok_or(Missing::Unsettled));
     match one(pid) {
         Ok(Some(info)) if !is_zombie(&info) => {
             (metadata.uid, metadata.comm) = (Ok(info.p_uid), Ok(sysctl::name(&info.p_comm)));

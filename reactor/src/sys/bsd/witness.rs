@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use super::calls::{Queue, change};
+use super::usage;
 use crate::flags::{EV_ADD, NOTE_EXIT};
 use crate::status::Usage;
 
@@ -66,9 +67,20 @@ impl Pidfd {
         }
     }
 
-    /// No call here peeks at what a child has used.
+    /// What this child has used, if it has ended and nobody has reaped it.
+    ///
+    /// # Errors
+    /// `ECHILD`: it has been reaped, or is no child of this program. `Unsupported`: no call of this system peeks at it.
     pub(crate) fn usage(&self) -> io::Result<Option<Usage>> {
-        if self.lives()? { Ok(None) } else { Err(io::ErrorKind::Unsupported.into()) }
+        if self.lives()? { Ok(None) } else { Self::used_by(self.pid) }
+    }
+
+    /// The same without a descriptor, of which some of these systems make none for a zombie (C4).
+    ///
+    /// # Errors
+    /// As for [`usage`](Self::usage).
+    pub(crate) fn used_by(pid: u32) -> io::Result<Option<Usage>> {
+        usage::of_ended(pid)
     }
 
     /// # Errors

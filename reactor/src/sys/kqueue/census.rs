@@ -187,6 +187,10 @@ impl<S: System> Follower<S> {
             if found.is_empty() {
                 break;
             }
+            if self.system.adopts_orphans() && found.iter().any(|entry| entry.parent == self.me) {
+                // Of whom it was born is not to be seen: perhaps of somebody who has ended since.
+                self.doubts.add(0);
+            }
             for entry in found {
                 self.adopt(entry, begun, out)?;
             }

@@ -43,6 +43,8 @@ pub(super) struct Core {
     pub(super) censuses: usize,
     /// What EV_ADD is to fail with.
     pub(super) refuse: [Option<i32>; 2],
+    /// Who has asked for orphans.
+    pub(super) adopter: Option<u32>,
     /// Who is left out of the whole table, as who may not be looked at is on some systems.
     pub(super) unlisted: Option<u32>,
 }
@@ -92,6 +94,7 @@ impl Machine {
             alarm: None,
             censuses: 0,
             refuse: [None; 2],
+            adopter: None,
             unlisted: None,
         };
         let (fd, _) = UnixStream::pair().expect("descriptors");
@@ -179,7 +182,8 @@ impl Core {
         let entry = self.processes.get_mut(&pid).expect("it lives");
         (entry.threads, entry.status) = (0, Some(status));
         let orphans = self.processes.values_mut().filter(|entry| entry.parent == pid);
-        orphans.for_each(|orphan| orphan.parent = 1);
+        let adopter = self.adopter.unwrap_or(1);
+        orphans.for_each(|orphan| orphan.parent = adopter);
         // Seen on FreeBSD only, where a note that tells of a birth is another one.
         let one_note = self.profile.one_note;
         for queue in Queue::BOTH {
@@ -328,6 +332,10 @@ impl System for Machine {
 
     fn forks(&mut self) -> Option<u64> {
         self.call().forks
+    }
+
+    fn adopts_orphans(&self) -> bool {
+        self.lock().adopter.is_some()
     }
 
     fn alarm(&mut self, after: u64) -> io::Result<()> {

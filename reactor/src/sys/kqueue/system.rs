@@ -116,6 +116,9 @@ pub(crate) trait System: Send + fmt::Debug + AsFd {
     /// How many processes the machine has made so far, by its own count. `None`: it keeps none.
     fn forks(&mut self) -> Option<u64>;
 
+    /// Whether orphans come to this program, as it has asked for them: then a child of it need not be one that it has made.
+    fn adopts_orphans(&self) -> bool;
+
     /// Has the descriptor poll readable so many nanoseconds from now. The last call counts.
     fn alarm(&mut self, after: u64) -> io::Result<()>;
 

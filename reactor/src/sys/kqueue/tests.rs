@@ -287,6 +287,33 @@ fn births_of_others_are_no_reason_for_doubt_where_all_have_one_thread() {
     assert_eq!(rig.machine.lock().censuses, 0);
 }
 
+/// Where orphans come to this program a missed one looks like a child of its own: the tree that it is of may have it still.
+#[test]
+fn a_missed_orphan_that_comes_here_is_a_doubt() {
+    for adopter in [None, Some(ME)] {
+        let mut rig = Rig::new(FREEBSD);
+        rig.machine.lock().adopter = adopter;
+        rig.machine.lock().fork(ME, 60);
+        assert_eq!(rig.told(), [fork(ME, 60)]);
+        rig.wait(30_000_000);
+        let mut kernel = rig.machine.lock();
+        kernel.processes.get_mut(&60).unwrap().threads = 2;
+        // One that is told, for the count to be looked at, and one that is not.
+        kernel.fork(60, 61);
+        kernel.fork_badly(60, 62, Missed { on: [true; 2], memory: None });
+        drop(kernel);
+        let mut told = rig.told();
+        assert!(!rig.doubts(), "it may be being born");
+        rig.wait(30_000_000);
+        rig.machine.lock().exit(60, 0, false);
+        rig.machine.lock().reap(60);
+        told.extend(rig.told());
+        assert!(rig.doubts(), "{adopter:?}: {told:?}");
+        // It is told all the same, with the parent that it has.
+        assert_eq!(told.contains(&fork(ME, 62)), adopter.is_some(), "{told:?}");
+    }
+}
+
 #[test]
 fn living_births_of_others_are_counted() {
     let mut rig = Rig::new(FREEBSD);

@@ -228,6 +228,14 @@ impl Pidfd {
         Ok((pid != 0).then_some(usage))
     }
 
+    /// The same of the child that has this pid.
+    ///
+    /// # Errors
+    /// As for [`usage`](Self::usage); or no descriptors are left.
+    pub(crate) fn used_by(pid: u32) -> io::Result<Option<Usage>> {
+        Self::open(pid)?.usage()
+    }
+
     /// Sends a signal to the process, and to no other. Signal 0 sends none, and tells whether one could be sent. A
     /// zombie takes it like the living.
     ///
