@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(
     not(any(test, feature = "sim", target_os = "freebsd")),
-    expect(dead_code, reason = "there is no list here")
+    allow(dead_code, reason = "there is no list here")
 )]
 pub(crate) struct Listed {
     pub(crate) pid: u32,
@@ -30,8 +30,15 @@ impl Listed {
 /// A process as the process table has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
-    not(any(test, feature = "sim", target_os = "freebsd", target_os = "dragonfly")),
-    expect(dead_code, reason = "there is no reaper here")
+    not(any(
+        test,
+        feature = "sim",
+        proc_reactor_loom,
+        proc_reactor_shuttle,
+        target_os = "freebsd",
+        target_os = "dragonfly"
+    )),
+    allow(dead_code, reason = "there is no reaper here")
 )]
 pub(crate) struct Looked {
     pub(crate) parent: u32,
@@ -44,7 +51,7 @@ pub(crate) struct Looked {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(
     not(any(test, feature = "sim", target_os = "freebsd")),
-    expect(dead_code, reason = "there is no such kill here")
+    allow(dead_code, reason = "there is no such kill here")
 )]
 pub(crate) struct Struck {
     /// How many got the signal; on FreeBSD 12 zombies are counted.
