@@ -19,6 +19,8 @@ use crate::tree::Tree;
 
 /// Ended processes of a life that are remembered, so that a message is believed whose sender has ended since.
 const REMEMBERED: usize = 4096;
+/// More messages than the queue of a socket has room for.
+const QUEUED: usize = 1024;
 
 /// What is told of a life, and of which.
 #[derive(Debug)]
@@ -124,8 +126,12 @@ struct Course {
     /// How the one that was started ended.
     leader: Option<ExitStatus>,
     last: ExitStatus,
+    /// Who has ended and may have been the main process, and how; yet to be judged.
+    ends: Vec<(Option<ProcId>, ExitStatus)>,
     ended: bool,
     gone: bool,
+    /// The source has failed, and nothing was done about it yet.
+    is_blind: bool,
     main: Main,
     teller: Teller,
 }
@@ -147,8 +153,10 @@ impl Life {
             named,
             leader: None,
             last: ExitStatus::Unknown,
+            ends: Vec::new(),
             ended: false,
             gone: false,
+            is_blind: false,
             main,
             teller,
         };
@@ -163,12 +171,7 @@ impl Life {
         while !course.gone || !is_reaped {
             tokio::select! {
                 event = events.next(), if !course.gone => match event {
-                    Some(event) => {
-                        if course.apply(&event) {
-                            // Nobody else can be told apart from who may have his pid.
-                            child.iter_mut().for_each(|child| drop(child.start_kill()));
-                        }
-                    }
+                    Some(event) => course.apply(&event),
                     None => course.gone = true,
                 },
                 status = reap(&mut child), if !is_reaped => {
@@ -176,11 +179,7 @@ impl Life {
                     course.reaped(status);
                 }
                 heard = hear(socket.as_ref()) => {
-                    // All that was queued before it, so that its sender is known.
-                    handle.living();
-                    while let Some(event) = events.try_next() {
-                        course.apply(&event);
-                    }
+                    course.catch_up(&mut events, &handle);
                     if let Some(every) = course.heard(heard, &mut watchdog) {
                         bark = Instant::now() + every;
                     }
@@ -189,6 +188,20 @@ impl Life {
                     bark = far();
                     course.teller.tell(News::Unhealthy("it has not been heard of in time"));
                 }
+            }
+            if !course.ends.is_empty() {
+                // What it said before it ended: it may be that another is its main process now.
+                for heard in (0..QUEUED).map_while(|_| try_hear(socket.as_ref())) {
+                    course.catch_up(&mut events, &handle);
+                    if let Some(every) = course.heard(heard, &mut watchdog) {
+                        bark = Instant::now() + every;
+                    }
+                }
+                course.settle();
+            }
+            if std::mem::take(&mut course.is_blind) {
+                // Nobody else can be told apart from who may have his pid.
+                child.iter_mut().for_each(|child| drop(child.start_kill()));
             }
         }
         if let Some(rest) = &mut rest {
@@ -217,6 +230,18 @@ async fn hear(socket: Option<&Socket>) -> (u32, Result<Notice, &'static str>) {
     }
 }
 
+/// One that is there already.
+#[cfg(target_os = "linux")]
+fn try_hear(socket: Option<&Socket>) -> Option<(u32, Result<Notice, &'static str>)> {
+    let heard = socket?.try_hear()?;
+    Some((heard.sender, heard.notice))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn try_hear(socket: Option<&Socket>) -> Option<(u32, Result<Notice, &'static str>)> {
+    match *socket? {}
+}
+
 #[cfg(not(target_os = "linux"))]
 async fn hear(socket: Option<&Socket>) -> (u32, Result<Notice, &'static str>) {
     match socket {
@@ -243,8 +268,7 @@ fn status_of(status: Reaped) -> ExitStatus {
 }
 
 impl Course {
-    /// True if the source has failed.
-    fn apply(&mut self, event: &Event) -> bool {
+    fn apply(&mut self, event: &Event) {
         self.tree.apply(event);
         if self.tree.processes().count() > self.tree.len_living() + REMEMBERED {
             self.tree.forget_ended();
@@ -253,30 +277,44 @@ impl Course {
             EventKind::Exit { status } => {
                 self.last = *status;
                 if Some(event.id) == self.named {
-                    self.end(*status);
+                    self.ends.push((self.named, *status));
                 } else if self.is_foreign && Some(event.id) == self.first {
                     self.reaped(*status);
                 }
             }
             EventKind::Failed { error } => {
                 self.teller.tell(News::Blind(Arc::clone(error)));
-                return true;
+                self.is_blind = true;
             }
             _ => {}
         }
-        false
+    }
+
+    /// Takes in all that was queued before a message, so that its sender is known.
+    fn catch_up(&mut self, events: &mut Events, handle: &TreeHandle) {
+        handle.living();
+        while let Some(event) = events.try_next() {
+            self.apply(&event);
+        }
     }
 
     /// The one that was started has ended.
     fn reaped(&mut self, status: ExitStatus) {
-        self.leader = Some(status);
         let is_daemon = self.main == Main::Tree && status.success() == Some(true);
-        if (self.named.is_none() || self.named == self.first) && !is_daemon {
-            self.end(status);
+        // A daemon's end is that of the last.
+        self.leader = (!is_daemon).then_some(status);
+        if !is_daemon {
+            self.ends.push((self.first, status));
         }
-        if is_daemon {
-            // Its end is that of the last.
-            self.leader = None;
+    }
+
+    /// All that was said before is known.
+    fn settle(&mut self) {
+        let main = self.named.or(self.first);
+        for (who, status) in std::mem::take(&mut self.ends) {
+            if who == main {
+                self.end(status);
+            }
         }
     }
 
