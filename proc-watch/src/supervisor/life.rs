@@ -21,6 +21,8 @@ use crate::tree::Tree;
 const REMEMBERED: usize = 4096;
 /// More messages than the queue of a socket has room for.
 const QUEUED: usize = 1024;
+/// Messages that are not believed of which is told, a second. Anybody can send them, and readers have other things to hear.
+const STRANGERS: u32 = 16;
 
 /// What is told of a life, and of which.
 #[derive(Debug)]
@@ -133,6 +135,8 @@ struct Course {
     /// The source has failed, and nothing was done about it yet.
     is_blind: bool,
     main: Main,
+    /// Since when, and how many strangers were told of since.
+    strangers: (Instant, u32),
     teller: Teller,
 }
 
@@ -158,6 +162,7 @@ impl Life {
             gone: false,
             is_blind: false,
             main,
+            strangers: (Instant::now(), 0),
             teller,
         };
         let far = || Instant::now() + Duration::from_secs(365 * 24 * 3600);
@@ -330,25 +335,26 @@ impl Course {
         (pid, notice): (u32, Result<Notice, &'static str>),
         watchdog: &mut Option<Duration>,
     ) -> Option<Duration> {
-        let stranger = |why| {
-            self.teller.tell(News::Stranger { pid, why });
-            None
-        };
         let member = |pid| self.tree.processes().rfind(|process| process.id.pid() == pid);
         if member(pid).is_none() {
-            return stranger("it is none of the service's processes");
+            self.stranger(pid, "it is none of the service's processes");
+            return None;
         }
         let notice = match notice {
             Ok(notice) => notice,
-            Err(why) => return stranger(why),
+            Err(why) => {
+                self.stranger(pid, why);
+                return None;
+            }
         };
         if let Some(main) = notice.main {
-            match member(main).filter(|process| process.is_alive()) {
-                Some(process) => {
-                    self.named = Some(process.id);
-                    self.teller.tell(News::Main(process.id));
+            match member(main).filter(|process| process.is_alive()).map(|process| process.id) {
+                Some(id) => {
+                    self.named = Some(id);
+                    self.teller.tell(News::Main(id));
                 }
-                None => return stranger("the main process that it names is none of the service's"),
+                // One in a namespace below knows no better; whatever else it says may be so.
+                None => self.stranger(pid, "the main process that it names is none of the service's"),
             }
         }
         if let Some(every) = notice.watchdog_every {
@@ -361,5 +367,16 @@ impl Course {
         self.teller.tell(news);
         let alive = notice.watchdog == Some(Watchdog::Alive) || notice.watchdog_every.is_some();
         watchdog.filter(|_| alive)
+    }
+
+    fn stranger(&mut self, pid: u32, why: &'static str) {
+        let (since, count) = &mut self.strangers;
+        if since.elapsed() >= Duration::from_secs(1) {
+            (*since, *count) = (Instant::now(), 0);
+        }
+        *count += 1;
+        if *count <= STRANGERS {
+            self.teller.tell(News::Stranger { pid, why });
+        }
     }
 }
