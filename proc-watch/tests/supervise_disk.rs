@@ -68,8 +68,8 @@ fn fill(path: &Path) {
 
 fn last_number(log: &Path) -> u64 {
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    let numbers = text.lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok());
-    numbers.last().unwrap_or(0)
+    let mut numbers = text.lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok());
+    numbers.next_back().unwrap_or(0)
 }
 
 #[tokio::test]
