@@ -57,6 +57,13 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// What this program has in memory, in MiB.
+fn memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |line: &str| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok();
+    status.lines().find_map(field).unwrap_or(0) >> 10
+}
+
 /// Metadata is for people who look, and costs half of everything.
 fn watchers() -> Vec<Watcher> {
     watchers_with(|builder| builder.metadata(false))
@@ -77,15 +84,17 @@ fn all_at_once() {
         let many = many();
         let service = |at: usize| Service::new(format!("{at}"), "sleep").arg("1000").output(Output::Null);
         runtime().block_on(async {
-            let begun = Instant::now();
+            let (begun, before) = (Instant::now(), memory());
             let supervisor = Supervisor::builder().services((0..many).map(service)).start(&watcher).unwrap();
             tokio::time::timeout(PATIENCE, supervisor.wait_ready()).await.expect("in time").unwrap();
-            let started = begun.elapsed();
+            let (started, more) = (begun.elapsed(), memory().saturating_sub(before));
+            // Less than 10 KiB each; what the allocator takes at once is more than that of a few.
+            assert!(more < 16 + many as u64 / 25, "{more} MiB for {many}");
             assert!(supervisor.snapshot().services.iter().all(|service| service.starts == 1));
             let begun = Instant::now();
             ends(&watcher, supervisor).await;
             println!(
-                "{}: {many} services started in {started:?}, stopped in {:?}",
+                "{}: {many} services started in {started:?} with {more} MiB, stopped in {:?}",
                 watcher.source_name(),
                 begun.elapsed()
             );
@@ -115,40 +124,37 @@ fn each_crashes_ten_times() {
             let begun = Instant::now();
             let supervisor = Supervisor::builder().services((0..many).map(service)).start(&watcher).unwrap();
             let mut events = supervisor.events();
-            let (mut started, mut ended, mut failed, mut missed) = (vec![0_u32; many], vec![0_u32; many], 0, 0);
-            let all_failed =
-                || supervisor.snapshot().services.iter().all(|service| service.state == State::Failed);
+            let mut told = vec![[0_u64; 3]; many];
+            let mut failed = 0;
             while failed < many {
-                let next = tokio::time::timeout(Duration::from_secs(1), events.next()).await;
-                assert!(begun.elapsed() < PATIENCE, "not in time: {failed} of {many} have failed");
-                let Ok(event) = next.map(Option::unwrap) else {
-                    if missed > 0 && all_failed() {
-                        break;
-                    }
-                    continue;
+                let left = PATIENCE.saturating_sub(begun.elapsed());
+                let event = tokio::time::timeout(left, events.next()).await;
+                let event = event.unwrap_or_else(|_| panic!("not in time: {failed} of {many} have failed"));
+                let event = event.expect("it goes on");
+                let Some(at) = event.service.as_deref().and_then(|name| name.parse::<usize>().ok()) else {
+                    // This reader is not slow: it has the thread after every 64 events.
+                    panic!("{event}");
                 };
-                let at = event.service.as_deref().and_then(|name| name.parse::<usize>().ok());
-                match (at, event.kind) {
-                    (Some(at), ServiceEventKind::Started(_)) => started[at] += 1,
-                    (Some(at), ServiceEventKind::Ended(status)) => {
+                match event.kind {
+                    ServiceEventKind::Started(_) => told[at][0] += 1,
+                    ServiceEventKind::Ended(status) => {
                         assert_eq!(status.success(), Some(false), "{status}");
-                        ended[at] += 1;
+                        told[at][1] += 1;
                     }
-                    (Some(_), ServiceEventKind::State(State::Failed)) => failed += 1,
-                    (_, ServiceEventKind::Missed(count)) => missed += count,
+                    ServiceEventKind::Again(_) => told[at][2] += 1,
+                    ServiceEventKind::State(State::Failed) => failed += 1,
                     _ => {}
                 }
             }
             let took = begun.elapsed();
-            let expected = u64::from(CRASHES) + 1;
+            // Starts and ends, and a restart for each start but the first.
+            let crashes = u64::from(CRASHES);
+            assert!(told.iter().all(|told| *told == [crashes + 1, crashes + 1, crashes]), "{told:?}");
             for service in supervisor.snapshot().services {
-                assert_eq!((service.starts, service.state), (expected, State::Failed), "{service:?}");
-            }
-            if missed == 0 {
-                assert!(started.iter().chain(&ended).all(|count| u64::from(*count) == expected));
+                assert_eq!((service.starts, service.state), (crashes + 1, State::Failed), "{service:?}");
             }
             println!(
-                "{}: {many} services crashed {} times each in {took:?}; {missed} events were missed by a slow reader",
+                "{}: {many} services crashed {} times each in {took:?}",
                 watcher.source_name(),
                 CRASHES + 1
             );
@@ -174,11 +180,19 @@ fn effort() -> BTreeMap<String, (u64, u64)> {
     std::fs::read_dir("/proc/self/task").unwrap().map_while(Result::ok).map(of).collect()
 }
 
+/// Tasks that the machine has started so far, processes and threads, in whatever namespace.
+#[cfg(target_os = "linux")]
+fn born() -> u64 {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap();
+    let field = |line: &str| line.strip_prefix("processes ")?.parse().ok();
+    stat.lines().find_map(field).unwrap()
+}
+
 /// Nothing happens, and nothing is done: there are no timers here, and the watcher's own thread looks now and then only.
 #[test]
 #[cfg(target_os = "linux")]
 fn idle() {
-    const LOOK: Duration = Duration::from_secs(3);
+    const LOOK: Duration = Duration::from_secs(5);
     let _alone = alone();
     let sources: Vec<SourceName> =
         watchers().iter().map(|watcher| watcher.source_name().parse().unwrap()).collect();
@@ -196,9 +210,9 @@ fn idle() {
             tokio::time::timeout(PATIENCE, supervisor.wait_ready()).await.expect("in time").unwrap();
             // Until all are stable, which is a timer of each.
             tokio::time::sleep(2 * backoff.stable_for).await;
-            let before = effort();
+            let (before, others) = (effort(), born());
             tokio::time::sleep(LOOK).await;
-            let mut spent = effort();
+            let (mut spent, others) = (effort(), born() - others);
             for (thread, (wakes, ticks)) in &mut spent {
                 let (wakes_before, ticks_before) = before.get(thread).copied().unwrap_or_default();
                 (*wakes, *ticks) = (*wakes - wakes_before, *ticks - ticks_before);
@@ -207,11 +221,12 @@ fn idle() {
                 spent.values().fold((0, 0), |sum, spent| (sum.0 + spent.0, sum.1 + spent.1));
             spent.retain(|_, spent| *spent != (0, 0));
             println!(
-                "{}: {many} idle services for {LOOK:?}: {wakes} wake-ups, {ticks} ticks of processor time: {spent:?}",
+                "{}: {many} idle services for {LOOK:?}, {others} tasks begun elsewhere: {wakes} wake-ups, {ticks} ticks of processor time: {spent:?}",
                 watcher.source_name()
             );
-            // The connector tells of the whole machine, and who else is busy there is nobody's to say.
-            assert!(watcher.source_name() != "perf" || wakes < 50, "{wakes} wake-ups in {LOOK:?}: {spent:?}");
+            // The connector tells of the whole machine: births, programs, ends, each to two threads of ours at most; and of tasks that were there before.
+            let for_others = if watcher.source_name() == "perf" { 0 } else { 100 + 8 * others };
+            assert!(wakes < 50 + for_others, "{wakes} wake-ups in {LOOK:?}, {others} tasks elsewhere: {spent:?}");
             ends(&watcher, supervisor).await;
         });
         until("no child is left", || children() == 0);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use proc_reactor::source::Drained;
 use proc_reactor::{Source, SourceError, Stamped};
-use proc_watch::supervisor::{Service, ServiceEventKind, Supervisor, Verdict};
+use proc_watch::supervisor::{Ready, Service, ServiceEventKind, Supervisor, Verdict};
 use proc_watch::{
     Cgroup, CgroupError, Child, Command, Emptiness, ExitStatus, OpenOptions, Refused, SourceName, StopPlan,
     Watcher,
@@ -381,5 +381,26 @@ async fn a_supervisor_whose_source_fails() {
             assert!(begun.elapsed() < PATIENCE, "{pids:?} live on");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
+    }
+}
+
+/// One that says something all the time is heard when the source fails, and killed like the others.
+#[tokio::test]
+async fn a_service_that_talks_while_the_source_fails() {
+    let python = std::process::Command::new("python3").args(["-c", ""]).stderr(Stdio::null()).status();
+    if !python.is_ok_and(|status| status.success()) {
+        return println!("SKIPPED: no python3");
+    }
+    let script = "import os, socket\ns = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\ns.connect(os.environ['NOTIFY_SOCKET'])\n\
+                  s.send(b'READY=1')\nwhile True: s.send(b'WATCHDOG=1')";
+    for (watcher, broken) in watchers() {
+        let talks = Service::new("talks", "python3").args(["-c", script]).ready(Ready::Notify);
+        let supervisor = Supervisor::builder().service(talks).start(&watcher).unwrap();
+        tokio::time::timeout(PATIENCE, supervisor.wait_ready()).await.unwrap().unwrap();
+        let pid = supervisor.snapshot().services[0].id.unwrap().pid();
+        broken.store(true, Ordering::Release);
+        let verdict = tokio::time::timeout(PATIENCE, supervisor.wait()).await;
+        assert_eq!(verdict.expect("it is not waited for for ever"), Verdict::SourceFailed);
+        until("it is gone", || is_gone(pid)).await;
     }
 }

@@ -58,7 +58,7 @@ pub enum ServiceEventKind {
     Reloading,
     /// It is about to end (`STOPPING=1`).
     Ending,
-    /// Somebody sent a message that was not believed.
+    /// Somebody sent a message that was not believed, or named a main process that is none. Of a flood, 16 a second are told.
     Stranger {
         /// Who.
         pid: u32,

@@ -19,6 +19,10 @@ use crate::tree::Tree;
 
 /// Ended processes of a life that are remembered, so that a message is believed whose sender has ended since.
 const REMEMBERED: usize = 4096;
+/// More messages than the queue of a socket has room for.
+const QUEUED: usize = 1024;
+/// Messages that are not believed of which is told, a second. Anybody can send them, and readers have other things to hear.
+const STRANGERS: u32 = 16;
 
 /// What is told of a life, and of which.
 #[derive(Debug)]
@@ -124,9 +128,15 @@ struct Course {
     /// How the one that was started ended.
     leader: Option<ExitStatus>,
     last: ExitStatus,
+    /// Who has ended and may have been the main process, and how; yet to be judged.
+    ends: Vec<(Option<ProcId>, ExitStatus)>,
     ended: bool,
     gone: bool,
+    /// The source has failed, and nothing was done about it yet.
+    is_blind: bool,
     main: Main,
+    /// Since when, and how many strangers were told of since.
+    strangers: (Instant, u32),
     teller: Teller,
 }
 
@@ -147,9 +157,12 @@ impl Life {
             named,
             leader: None,
             last: ExitStatus::Unknown,
+            ends: Vec::new(),
             ended: false,
             gone: false,
+            is_blind: false,
             main,
+            strangers: (Instant::now(), 0),
             teller,
         };
         let far = || Instant::now() + Duration::from_secs(365 * 24 * 3600);
@@ -163,12 +176,7 @@ impl Life {
         while !course.gone || !is_reaped {
             tokio::select! {
                 event = events.next(), if !course.gone => match event {
-                    Some(event) => {
-                        if course.apply(&event) {
-                            // Nobody else can be told apart from who may have his pid.
-                            child.iter_mut().for_each(|child| drop(child.start_kill()));
-                        }
-                    }
+                    Some(event) => course.apply(&event),
                     None => course.gone = true,
                 },
                 status = reap(&mut child), if !is_reaped => {
@@ -176,11 +184,7 @@ impl Life {
                     course.reaped(status);
                 }
                 heard = hear(socket.as_ref()) => {
-                    // All that was queued before it, so that its sender is known.
-                    handle.living();
-                    while let Some(event) = events.try_next() {
-                        course.apply(&event);
-                    }
+                    course.catch_up(&mut events, &handle);
                     if let Some(every) = course.heard(heard, &mut watchdog) {
                         bark = Instant::now() + every;
                     }
@@ -189,6 +193,20 @@ impl Life {
                     bark = far();
                     course.teller.tell(News::Unhealthy("it has not been heard of in time"));
                 }
+            }
+            if !course.ends.is_empty() {
+                // What it said before it ended: it may be that another is its main process now.
+                for heard in (0..QUEUED).map_while(|_| try_hear(socket.as_ref())) {
+                    course.catch_up(&mut events, &handle);
+                    if let Some(every) = course.heard(heard, &mut watchdog) {
+                        bark = Instant::now() + every;
+                    }
+                }
+                course.settle();
+            }
+            if std::mem::take(&mut course.is_blind) {
+                // Nobody else can be told apart from who may have his pid.
+                child.iter_mut().for_each(|child| drop(child.start_kill()));
             }
         }
         if let Some(rest) = &mut rest {
@@ -218,6 +236,18 @@ async fn hear(socket: Option<&Socket>) -> (u32, Result<Notice, &'static str>) {
     }
 }
 
+/// One that is there already.
+#[cfg(target_os = "linux")]
+fn try_hear(socket: Option<&Socket>) -> Option<(u32, Result<Notice, &'static str>)> {
+    let heard = socket?.try_hear()?;
+    Some((heard.sender, heard.notice))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn try_hear(socket: Option<&Socket>) -> Option<(u32, Result<Notice, &'static str>)> {
+    match *socket? {}
+}
+
 #[cfg(not(target_os = "linux"))]
 async fn hear(socket: Option<&Socket>) -> (u32, Result<Notice, &'static str>) {
     match socket {
@@ -244,8 +274,7 @@ fn status_of(status: Reaped) -> ExitStatus {
 }
 
 impl Course {
-    /// True if the source has failed.
-    fn apply(&mut self, event: &Event) -> bool {
+    fn apply(&mut self, event: &Event) {
         self.tree.apply(event);
         if self.tree.processes().count() > self.tree.len_living() + REMEMBERED {
             self.tree.forget_ended();
@@ -254,30 +283,44 @@ impl Course {
             EventKind::Exit { status } => {
                 self.last = *status;
                 if Some(event.id) == self.named {
-                    self.end(*status);
+                    self.ends.push((self.named, *status));
                 } else if self.is_foreign && Some(event.id) == self.first {
                     self.reaped(*status);
                 }
             }
             EventKind::Failed { error } => {
                 self.teller.tell(News::Blind(Arc::clone(error)));
-                return true;
+                self.is_blind = true;
             }
             _ => {}
         }
-        false
+    }
+
+    /// Takes in all that was queued before a message, so that its sender is known.
+    fn catch_up(&mut self, events: &mut Events, handle: &TreeHandle) {
+        handle.living();
+        while let Some(event) = events.try_next() {
+            self.apply(&event);
+        }
     }
 
     /// The one that was started has ended.
     fn reaped(&mut self, status: ExitStatus) {
-        self.leader = Some(status);
         let is_daemon = self.main == Main::Tree && status.success() == Some(true);
-        if (self.named.is_none() || self.named == self.first) && !is_daemon {
-            self.end(status);
+        // A daemon's end is that of the last.
+        self.leader = (!is_daemon).then_some(status);
+        if !is_daemon {
+            self.ends.push((self.first, status));
         }
-        if is_daemon {
-            // Its end is that of the last.
-            self.leader = None;
+    }
+
+    /// All that was said before is known.
+    fn settle(&mut self) {
+        let main = self.named.or(self.first);
+        for (who, status) in std::mem::take(&mut self.ends) {
+            if who == main {
+                self.end(status);
+            }
         }
     }
 
@@ -293,25 +336,26 @@ impl Course {
         (pid, notice): (u32, Result<Notice, &'static str>),
         watchdog: &mut Option<Duration>,
     ) -> Option<Duration> {
-        let stranger = |why| {
-            self.teller.tell(News::Stranger { pid, why });
-            None
-        };
         let member = |pid| self.tree.processes().rfind(|process| process.id.pid() == pid);
         if member(pid).is_none() {
-            return stranger("it is none of the service's processes");
+            self.stranger(pid, "it is none of the service's processes");
+            return None;
         }
         let notice = match notice {
             Ok(notice) => notice,
-            Err(why) => return stranger(why),
+            Err(why) => {
+                self.stranger(pid, why);
+                return None;
+            }
         };
         if let Some(main) = notice.main {
-            match member(main).filter(|process| process.is_alive()) {
-                Some(process) => {
-                    self.named = Some(process.id);
-                    self.teller.tell(News::Main(process.id));
+            match member(main).filter(|process| process.is_alive()).map(|process| process.id) {
+                Some(id) => {
+                    self.named = Some(id);
+                    self.teller.tell(News::Main(id));
                 }
-                None => return stranger("the main process that it names is none of the service's"),
+                // One in a namespace below knows no better; whatever else it says may be so.
+                None => self.stranger(pid, "the main process that it names is none of the service's"),
             }
         }
         if let Some(every) = notice.watchdog_every {
@@ -324,5 +368,16 @@ impl Course {
         self.teller.tell(news);
         let alive = notice.watchdog == Some(Watchdog::Alive) || notice.watchdog_every.is_some();
         watchdog.filter(|_| alive)
+    }
+
+    fn stranger(&mut self, pid: u32, why: &'static str) {
+        let (since, count) = &mut self.strangers;
+        if since.elapsed() >= Duration::from_secs(1) {
+            (*since, *count) = (Instant::now(), 0);
+        }
+        *count += 1;
+        if *count <= STRANGERS {
+            self.teller.tell(News::Stranger { pid, why });
+        }
     }
 }

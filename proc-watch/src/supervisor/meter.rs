@@ -23,7 +23,7 @@ pub fn describe_metrics() {
     describe_histogram!(DELAYS, Unit::Seconds, "for how long");
     describe_counter!(UNWELL, Unit::Count, "times that it was not ready in time, or unhealthy; why");
     describe_counter!(FAILED, Unit::Count, "times that it was given up");
-    describe_counter!(STRANGERS, Unit::Count, "messages that were not believed");
+    describe_counter!(STRANGERS, Unit::Count, "messages that were not believed, 16 a second at most");
     describe_gauge!(UP, "1 while somebody of its tree lives, else 0");
     describe_gauge!(READY, "1 while it is ready, else 0");
 }

@@ -162,6 +162,11 @@ mod socket {
             self.socket.async_io(Interest::READABLE, || self.receive()).await
         }
 
+        /// One that is there already.
+        pub(crate) fn try_hear(&self) -> Option<Heard> {
+            self.receive().ok()
+        }
+
         fn receive(&self) -> io::Result<Heard> {
             let mut bytes = [0; LONGEST];
             // Room for the credentials, and for descriptors that somebody attaches, which are closed with it.

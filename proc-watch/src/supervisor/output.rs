@@ -53,7 +53,8 @@ pub(crate) async fn pump(
 ) {
     let log = match &output {
         Output::File { path, limit, keep } => {
-            let log = Log { path: path.clone(), limit: *limit, keep: *keep, file: None, troubled: false };
+            let (path, limit, keep) = (path.clone(), *limit, *keep);
+            let log = Log { path, limit, keep, file: None, stuck: false, troubled: false };
             Some(std::sync::Arc::new(std::sync::Mutex::new(log)))
         }
         _ => None,
@@ -152,6 +153,8 @@ struct Log {
     limit: Option<u64>,
     keep: u32,
     file: Option<(File, u64)>,
+    /// It is too long, and could not be moved out of the way. What would fit still is dropped with the rest, or each such line would be a recovery.
+    stuck: bool,
     troubled: bool,
 }
 
@@ -182,14 +185,16 @@ impl Log {
             }
         };
         let more = bytes.len() as u64;
-        let full = self.limit.is_some_and(|limit| length > 0 && length + more > limit);
+        let full = self.limit.is_some_and(|limit| length > 0 && (self.stuck || length + more > limit));
         let (mut file, length) = if full {
             drop(file);
+            self.stuck = true;
             self.rotate()?;
             (append(&self.path)?, 0)
         } else {
             (file, length)
         };
+        self.stuck = false;
         file.write_all(bytes)?;
         self.file = Some((file, length + more));
         Ok(())
@@ -219,7 +224,7 @@ mod tests {
     use super::*;
 
     fn log(path: PathBuf, limit: u64, keep: u32) -> Log {
-        Log { path, limit: Some(limit), keep, file: None, troubled: false }
+        Log { path, limit: Some(limit), keep, file: None, stuck: false, troubled: false }
     }
 
     #[test]
@@ -254,6 +259,33 @@ mod tests {
         log.path = "/dev/full".into();
         log.file = None;
         assert!(matches!(log.write(b"x"), Some(Heard::Trouble { .. })));
+    }
+
+    /// Be what is written long or short.
+    #[test]
+    fn a_file_that_cannot_be_moved_is_told_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, old) = (dir.path().join("log"), dir.path().join("log.1"));
+        std::fs::create_dir_all(old.join("full")).unwrap();
+        let mut log = log(path.clone(), 10, 1);
+        assert_eq!(log.write(b"seven..\n"), None);
+        assert!(matches!(log.write(b"long\n"), Some(Heard::Trouble { .. })));
+        for text in ["x\n", "long\n", "x\n"] {
+            assert_eq!(log.write(text.as_bytes()), None);
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "seven..\n");
+        std::fs::remove_dir_all(&old).unwrap();
+        assert_eq!(log.write(b"x\n"), None);
+        let text = |path| std::fs::read_to_string(path).unwrap();
+        assert_eq!((text(&path), text(&old)), ("x\n".into(), "seven..\n".into()));
+        // It works again, and is told of again.
+        std::fs::remove_file(&old).unwrap();
+        std::fs::create_dir_all(old.join("full")).unwrap();
+        assert!(matches!(log.write(b"nine......\n"), Some(Heard::Trouble { .. })));
+        // Somebody else has moved it.
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(log.write(b"x\n"), None);
+        assert_eq!(log.write(b"x\n"), None);
     }
 
     #[test]
