@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use proc_watch::sim::{Script, scripted};
+use proc_watch::sim::{Living, Script, scripted};
 use proc_watch::supervisor::{
     Backoff, Intensity, Ready, Restart, Service, ServiceEventKind, ServiceEvents, State, Strategy,
     Supervisor, Verdict,
 };
-use proc_watch::{StopPlan, Watcher};
+use proc_watch::{Events, StopPlan, Watcher};
 use tokio::time::Instant;
 
 /// A minute of nobody's time: the clock is tokio's.
@@ -22,13 +22,17 @@ struct Stage {
     script: Script,
     watcher: Watcher,
     pids: Arc<Mutex<HashMap<String, u32>>>,
+    /// Somebody else's tree, of which nothing is to be told.
+    other: Events,
 }
 
 impl Stage {
     fn new() -> Self {
         let (source, script) = scripted().unwrap();
+        script.list(Living { pid: 100, parent: 1, start: 0, threads: vec![100], status: None });
         let watcher = Watcher::builder().build_scripted(source).unwrap();
-        Self { script, watcher, pids: Arc::default() }
+        let other = watcher.attach(100).unwrap();
+        Self { script, watcher, pids: Arc::default(), other }
     }
 
     fn start(&self, builder: proc_watch::supervisor::Builder) -> (Supervisor, ServiceEvents) {
@@ -50,6 +54,13 @@ impl Stage {
     /// Its process ends with this code.
     fn end(&self, name: &str, code: i32) {
         self.script.exit(self.pids.lock().unwrap()[name], code << 8);
+        self.take_in();
+    }
+
+    /// Waits until whom it concerns has been woken by all that the script has told. Else the watcher's own thread might be about to do it, and
+    /// the runtime, which then has nothing to do, would let the clock go on to the next timer.
+    fn take_in(&self) {
+        self.other.handle().living();
     }
 }
 
@@ -350,6 +361,7 @@ async fn the_source_fails_in_mid_flight() {
     state_of(&mut events, "stops", "stopping").await;
     stage.end("crashes", 1);
     stage.script.fail("for this test");
+    stage.take_in();
     assert_eq!(supervisor.wait().await, Verdict::SourceFailed);
     assert_eq!(stopping.await.unwrap().state, State::Down);
     // Longer than any wait.
